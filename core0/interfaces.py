@@ -1,0 +1,374 @@
+"""
+Every port of core0: what a part may ask of another, with units, shapes and how it fails.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from msgspec import Struct
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IReactorCore,
+    IReactorFDSet,
+    IReactorFromThreads,
+    IReactorProcess,
+    IReactorThreads,
+    IReactorTime,
+    IReactorUNIX,
+)
+from zope.interface import Attribute, Interface
+
+from core0.messages import Command, Level, Mark, Message, Outcome, Rejection, Result, State
+
+T = TypeVar("T")
+
+
+class ICoreReactor(
+    IReactorCore, IReactorFDSet, IReactorFromThreads, IReactorProcess, IReactorThreads, IReactorTime, IReactorUNIX
+):
+    """
+    What the daemon needs of a reactor.
+    """
+
+
+class NoArguments(Struct, frozen=True):
+    """
+    The arguments of a command that takes none.
+    """
+
+
+class ICommand(Interface):
+    """
+    One command: a named adapter of an agent, made anew for each call.
+
+    The class says ``name`` (exact, as clients send it), ``agent`` (the least interface that it needs: it is not offered
+    where there is less), and what follows. Its docstring is its entry in the command reference.
+    """
+
+    name: str = Attribute("The name that clients send.")
+    agent: type[Interface] = Attribute("IAgent or IHost.")
+    arguments: type[Struct] = Attribute("A msgspec Struct; core0 checks a command's arguments against it first.")
+    urgent: bool = Attribute("Runs at once, however many jobs are live.")
+    instant: bool = Attribute("Answers from memory without waiting or changing anything; no job is made of it.")
+    repeatable: bool = Attribute("Changes nothing, so it runs again if core0 died meanwhile.")
+
+    async def run(job: "IJob") -> Outcome:
+        """
+        Do it. Kill and ``max_time`` cancel this coroutine; it cleans up in ``finally``.
+
+        :raises Refusal: it cannot be done; the client gets state ERROR, the code and the text.
+        """
+
+
+class BaseCommand:
+    """
+    The defaults of an :class:`ICommand`.
+    """
+
+    name: ClassVar[str]
+    agent: ClassVar[type[Interface]]
+    arguments: ClassVar[type[Struct]] = NoArguments
+    urgent: ClassVar[bool] = False
+    instant: ClassVar[bool] = False
+    repeatable: ClassVar[bool] = False
+
+
+class IJob(Interface):
+    """
+    A command on its way: admitted, and not yet finished.
+    """
+
+    id: str = Attribute("The id of its command, the one that it was given if it came without.")
+    command: Command = Attribute("As the client sent it.")
+    arguments: Any = Attribute("Typed, as its command declares them.")
+    runs: int = Attribute("How often it has been started, this run included.")
+    tree: "ITree | None" = Attribute("Its processes, while it has any.")
+    state: str = Attribute("waiting, starting, running, retrying, sleeping, done.")
+    started: float = Attribute("When the last run began, in seconds since the epoch; 0.0 before the first.")
+
+    def attached(tree: "ITree", pid: int) -> None:
+        """
+        Its processes exist from now on; ``pid`` is the first of them.
+        """
+
+    def detached() -> None:
+        """
+        The last of its processes is gone.
+        """
+
+
+class ITree(Interface):
+    """
+    All processes that come of one run of a job, whatever session or group they moved to.
+    """
+
+    key: str = Attribute("Finds it again after core0 died; kept in the job's mark.")
+
+    def populated() -> bool:
+        """
+        Whether any process of it is alive. Quick, called in the reactor.
+        """
+
+    def pids() -> Sequence[int]:
+        """
+        The living processes. May walk /proc: call it in a thread.
+        """
+
+    def signal(number: int) -> None:
+        """
+        Send a signal to each of them once. May walk /proc: call it in a thread.
+        """
+
+    def kill() -> bool:
+        """
+        KILL all of them, those they fork meanwhile included. May walk /proc: call it in a thread.
+
+        :returns: whether none is left.
+        """
+
+    def close() -> None:
+        """
+        Give back what the kernel keeps for it. Only once nothing of it lives.
+        """
+
+
+class ITrees(Interface):
+    """
+    Makes trees.
+    """
+
+    def spawn(start: Callable[[], int]) -> "tuple[int, ITree]":
+        """
+        Call ``start``, which creates one process and gives its pid, so that it and whatever it forks are of a new tree.
+
+        :raises OSError: of ``start``; no tree is left then.
+        """
+
+    def kill_left(keys: Iterable[str]) -> None:
+        """
+        KILL what a core0 that died has left behind, and wait for its end. Call it in a thread.
+        """
+
+    def close() -> None:
+        """
+        Give back what the kernel keeps for all of them.
+        """
+
+
+class IProcesses(Interface):
+    """
+    Runs programs.
+    """
+
+    async def run(spec: Any, job: IJob) -> Outcome:
+        """
+        Run a program to its end, and the processes that it leaves behind to theirs.
+
+        :param spec: a :class:`core0.jobs.process.Program`.
+        :raises Refusal: it cannot be started: 127 not found, 126 not executable, 400 what it is given is wrong.
+        """
+
+
+class IRecords(Interface):
+    """
+    Where log records, live output and samples go. Nothing here waits or fails: what has no room is counted and dropped.
+    """
+
+    def log(job: str, level: int, text: str) -> None:
+        """
+        Keep a message that a job printed.
+        """
+
+    def stream(job: str, message: Message, last: bool) -> None:
+        """
+        Add to the live output of a job.
+        """
+
+    def sample(job: str, fields: Mapping[str, str | int | float], life: float) -> None:
+        """
+        Add a sample to a job's statistics; it is kept for ``life`` seconds unless another one follows.
+        """
+
+    def wants(level: int) -> bool:
+        """
+        Whether a record of this level is kept where the command does not say which.
+        """
+
+
+class Entry(Struct, frozen=True):
+    """
+    A command as it was taken: ``seq`` is its number among those of this node, in µs since the epoch when it was taken.
+    """
+
+    seq: int
+    payload: bytes
+
+
+class Final(Struct, frozen=True):
+    """
+    A result on its way out. ``digest`` is that of the content, empty for a command without an id. ``keep``: the job
+    goes on (it recurs), so its entry stays. ``traces``: it has statistics or live output, which expire like the result.
+    """
+
+    seq: int
+    id: str
+    digest: str
+    result: Result
+    keep: bool = False
+    traces: bool = False
+
+
+class Claim(Struct, frozen=True):
+    """
+    The wish to run a command: never twice under one id.
+    """
+
+    seq: int
+    id: str
+    digest: str
+
+
+class ILedger(Interface):
+    """
+    The unfinished commands of this node, kept where they survive core0. Every write may be repeated with the same effect;
+    it is kept and sent again for as long as the server is away.
+    """
+
+    async def claim(claims: Sequence[Claim]) -> Sequence[bool]:
+        """
+        For each, whether it shall run. Those that shall not are dealt with: a repeat shares the result of the first, the
+        same id with other content went to ``core:rejected``.
+        """
+
+    def mark(seq: int, mark: Mark) -> "Deferred[None]":
+        """
+        Note that a job is about to run. Fires when that is safe.
+        """
+
+    def finish(final: Final) -> None:
+        """
+        Write a result and remove the entry, in one step.
+        """
+
+    def reject(seq: int, rejection: Rejection) -> None:
+        """
+        Put an entry on ``core:rejected`` and remove it, in one step.
+        """
+
+    async def flushed() -> None:
+        """
+        Wait until everything so far is written.
+        """
+
+
+class IJobs(Interface):
+    """
+    The jobs of an agent.
+    """
+
+    live: int = Attribute("How many have a process or run code.")
+
+    def listed() -> Sequence[IJob]:
+        """
+        All jobs that are not finished.
+        """
+
+    def find(id: str) -> IJob:
+        """
+        :raises Refusal: 404, there is none.
+        """
+
+    async def kill(id: str, signal: int | None) -> None:
+        """
+        End a job and all its processes: TERM, some seconds' grace, KILL. With ``signal``: send that once to all of them.
+
+        :raises Refusal: 404, there is none; 409, there is nothing in it to signal.
+        """
+
+    async def killall(but: str) -> Sequence[str]:
+        """
+        End all jobs but ``but`` and the protected ones.
+
+        :returns: their ids, sorted.
+        """
+
+
+class Usage(Struct, frozen=True):
+    """
+    What processes consume: ``cpu`` in % of one core since the last look, the rest in bytes.
+    """
+
+    cpu: float = 0.0
+    rss: int = 0
+    vms: int = 0
+    swap: int = 0
+    threads: int = 0
+
+
+class IAgent(Interface):
+    """
+    What every Core is: commands, jobs, and the way out for what they say.
+    """
+
+    node: str = Attribute("<gid>:<nid>.")
+    core: int = Attribute("The number of the CoreX, 0 for a host.")
+    jobs: IJobs = Attribute("The jobs.")
+    processes: IProcesses = Attribute("Runs programs.")
+
+    async def in_thread(work: Callable[..., T], *arguments: Any) -> T:
+        """
+        Call something that blocks, in a thread.
+        """
+
+    async def usage(jobs: Sequence[IJob]) -> "tuple[Usage, Sequence[Usage]]":
+        """
+        What this Core itself and each of these jobs' trees consume.
+        """
+
+    def uptime() -> float:
+        """
+        Seconds since this Core started.
+        """
+
+
+class IHost(IAgent):
+    """
+    A Core of a whole machine.
+    """
+
+    def reboot() -> None:
+        """
+        Bring the machine down, as soon as the results so far are written.
+        """
+
+
+class ThreadRunner(Protocol):
+    """
+    :meth:`IAgent.in_thread` as a function.
+    """
+
+    async def __call__(self, work: Callable[..., T], *arguments: Any) -> T: ...
+
+
+__all__ = [
+    "BaseCommand",
+    "Claim",
+    "Entry",
+    "Final",
+    "IAgent",
+    "ICommand",
+    "ICoreReactor",
+    "IHost",
+    "IJob",
+    "IJobs",
+    "ILedger",
+    "IProcesses",
+    "IRecords",
+    "ITree",
+    "ITrees",
+    "Level",
+    "NoArguments",
+    "State",
+    "ThreadRunner",
+    "Usage",
+]
