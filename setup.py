@@ -9,7 +9,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=[*find_packages(include=["core0", "core0.*"]), "twisted.plugins"],
-    package_data={"core0": ["py.typed"], "core0.redis": ["*.lua"], "twisted.plugins": ["core0_plugin.py"]},
+    package_data={"core0": ["py.typed"], "core0.redis": ["scripts/*.lua"], "twisted.plugins": ["core0_plugin.py"]},
     install_requires=[
         "Twisted[tls]>=26.4",
         "zope.interface>=7.0",

@@ -2,7 +2,7 @@
 Every port of core0: what a part may ask of another, with units, shapes and how it fails.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from msgspec import Struct
@@ -84,6 +84,7 @@ class IJob(Interface):
     runs: int = Attribute("How often it has been started, this run included.")
     tree: "ITree | None" = Attribute("Its processes, while it has any.")
     state: str = Attribute("waiting, starting, running, retrying, sleeping, done.")
+    watch: "Callable[[str], object] | None" = Attribute("Called with each line and message that it prints.")
     started: float = Attribute("When the last run began, in seconds since the epoch; 0.0 before the first.")
 
     def attached(tree: "ITree", pid: int) -> None:
@@ -101,8 +102,6 @@ class ITree(Interface):
     """
     All processes that come of one run of a job, whatever session or group they moved to.
     """
-
-    key: str = Attribute("Finds it again after core0 died; kept in the job's mark.")
 
     def populated() -> bool:
         """
@@ -144,9 +143,11 @@ class ITrees(Interface):
         :raises OSError: of ``start``; no tree is left then.
         """
 
-    def kill_left(keys: Iterable[str]) -> None:
+    def kill_left() -> int:
         """
-        KILL what a core0 that died has left behind, and wait for its end. Call it in a thread.
+        KILL what a core0 that died has left behind, and wait for its end, at most some seconds. Call it in a thread.
+
+        :returns: how many processes there were.
         """
 
     def close() -> None:
@@ -207,7 +208,8 @@ class Entry(Struct, frozen=True):
 class Final(Struct, frozen=True):
     """
     A result on its way out. ``digest`` is that of the content, empty for a command without an id. ``keep``: the job
-    goes on (it recurs), so its entry stays. ``traces``: it has statistics or live output, which expire like the result.
+    goes on (it recurs), so its entry stays, and the result lives for ``life`` seconds more. ``traces``: it may have
+    statistics or live output, which expire like the result. ``seq`` 0: it was no client's.
     """
 
     seq: int
@@ -215,6 +217,7 @@ class Final(Struct, frozen=True):
     digest: str
     result: Result
     keep: bool = False
+    life: float = 0.0
     traces: bool = False
 
 
@@ -238,6 +241,11 @@ class ILedger(Interface):
         """
         For each, whether it shall run. Those that shall not are dealt with: a repeat shares the result of the first, the
         same id with other content went to ``core:rejected``.
+        """
+
+    def entries() -> set[int]:
+        """
+        The numbers of those whose answers are not written yet.
         """
 
     def mark(seq: int, mark: Mark) -> "Deferred[None]":
@@ -339,6 +347,8 @@ class IHost(IAgent):
     def reboot() -> None:
         """
         Bring the machine down, as soon as the results so far are written.
+
+        :raises Refusal: 503, it may not.
         """
 
 

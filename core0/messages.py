@@ -17,6 +17,7 @@ from core0.errors import Refusal, Undecodable
 
 MAX_ID = 1024  # bytes, UTF-8
 TEN_YEARS = 10 * 365 * 86400.0  # no timer needs more, and epoll cannot wait for infinity
+MAX_SHOWN = 4096  # bytes of a payload on core:rejected
 SECOND_LOOK = 1 << 20  # bytes; a broken payload beyond this is not searched for its id
 
 Seconds = Annotated[float, Meta(le=TEN_YEARS)]
@@ -87,7 +88,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
     ``data`` is text in the form that ``level`` names, JSON for 20. ``streams`` are the ends of stdout and stderr as the
     process wrote them, ``truncated`` how many bytes before them were dropped. ``code`` is an exit status (128 + n for
-    signal n), or one of the numbers of :class:`core0.errors.Refusal`.
+    signal n), or one of the numbers of :class:`core0.errors.Refusal`. ``refused``: nothing was started, so it is no use to
+    try again. ``cut``: it was ended from outside before its time.
     """
 
     state: State = State.SUCCESS
@@ -97,6 +99,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
     critical: str = ""
     streams: tuple[bytes, bytes] = (b"", b"")
     truncated: tuple[int, int] = (0, 0)
+    refused: bool = False
+    cut: bool = False
 
 
 class Result(Struct, frozen=True, kw_only=True):
@@ -160,13 +164,14 @@ class Mark(Struct, frozen=True, omit_defaults=True):
     """
     What core0 notes of a job before it runs it, to know after a crash that it had been started.
 
-    ``runs`` counts this one; ``started`` is in ms since the epoch; ``tree`` finds its processes (``jobs/tree.py``).
+    ``runs`` counts this one; ``started`` is in ms since the epoch; ``pid`` is 0 until there is one; ``due``
+    is when it runs next, in ms since the epoch, if this run is over.
     """
 
     runs: int = 0
     started: int = 0
     pid: int = 0
-    tree: str = ""
+    due: int = 0
 
 
 class _Identity(Struct):
@@ -294,6 +299,8 @@ def explain(error: msgspec.ValidationError, data: bytes, prefix: str) -> str:
     if missing:
         name = missing[1] if field == "command" else f"{field}.{missing[1]}"
         return f"{name}: required, but missing"
+    if what.startswith("@"):  # of a check of our own: it names the field itself
+        return f"{field}.{what[1:]}"
     what = what[0].lower() + what[1:]
     return f"{field}: {what}{_shown(data, path)}"
 
@@ -310,6 +317,14 @@ def _shown(data: bytes, path: str) -> str:
         return ""
     text = encode(value).decode()
     return f": {text[:80]}{'…' if len(text) > 80 else ''}"
+
+
+def rejection(node: str, id: str | None, state: State, reason: str, payload: bytes, now: float) -> Rejection:
+    """
+    What goes on ``core:rejected`` for a payload; ``now`` in seconds since the epoch.
+    """
+    shown = payload[:MAX_SHOWN].decode("utf-8", "replace")
+    return Rejection(time=int(now * 1000), node=node, id=id, state=state, reason=reason, payload=shown)
 
 
 def result_of(command: Command, id: str, outcome: Outcome, *, container: int, starttime: int, time: int, runs: int) -> Result:
@@ -356,4 +371,4 @@ def refusal(code: int, text: str, state: State = State.ERROR) -> Outcome:
     The outcome of a command that core0 refuses, or fails at: the reason in words.
     """
     printable = text.encode("utf-8", "replace").decode()  # file names may hold lone surrogates
-    return Outcome(state=state, code=code, data=encode(printable).decode(), level=Level.RESULT_JSON)
+    return Outcome(state=state, code=code, data=encode(printable).decode(), level=Level.RESULT_JSON, refused=True)

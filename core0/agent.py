@@ -1,0 +1,266 @@
+"""
+An agent: takes entries, finds their commands, and sees that each gets its answer.
+"""
+
+import errno
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from msgspec import Raw, Struct
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+from zope.interface import implementer
+
+from core0.commands.registry import Registry
+from core0.errors import Refusal, Undecodable
+from core0.interfaces import Claim, Entry, Final, IAgent, ICommand, ICoreReactor, IJob, ILedger, IProcesses, IRecords, Usage
+from core0.jobs.job import Job
+from core0.jobs.manager import KILLED_CODE, Jobs
+from core0.jobs.restart import goes_on, may_retry
+from core0.jobs.sampler import Sampler
+from core0.jobs.usage import Gauge
+from core0.messages import (
+    Command,
+    Mark,
+    Message,
+    Outcome,
+    State,
+    decode,
+    digest,
+    read_arguments,
+    refusal,
+    rejection,
+    result_of,
+)
+from core0.waiting import pause
+
+T = TypeVar("T")
+_NAMELESS = uuid.UUID("0c0e0c0e-b0a7-5c0e-8000-c0e0c0e0c0e0")
+SUCCEEDED, FAILED = 2, 4  # of the last record of live output
+CROWDED = 0.05  # seconds before another try to open a file
+
+
+@implementer(IAgent)
+class Agent:
+    """
+    :param node: ``<gid>:<nid>``.
+    :param core: the number of the CoreX, 0 for a host.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: ICoreReactor,
+        registry: Registry,
+        ledger: ILedger,
+        jobs: Jobs,
+        processes: IProcesses,
+        records: IRecords,
+        *,
+        node: str,
+        core: int = 0,
+        stats_interval: float = 0.0,
+    ) -> None:
+        self._reactor = reactor
+        self._registry = registry
+        self._ledger = ledger
+        self._records = records
+        self.node = node
+        self.core = core
+        self.jobs = jobs
+        self.processes = processes
+        self.urgent = registry.urgent()
+        self._started = reactor.seconds()
+        self._gauge = Gauge(self.in_thread)
+        self._left: dict[int, Mark] = {}
+        self.sampler = Sampler(reactor, Gauge(self.in_thread), records, stats_interval)
+        jobs.on_started = self.sampler.add
+        jobs.on_ended = self._ended
+        jobs.send = self._send
+
+    def recover(self, marks: dict[int, Mark]) -> None:
+        """
+        Remember what the core0 before this one had started; it matters when those entries are admitted.
+        """
+        self._left = marks
+
+    def room(self) -> int:
+        """
+        How many more commands can be taken.
+        """
+        return self.jobs.room()
+
+    def known(self) -> set[int]:
+        """
+        The numbers of the entries that are not to be admitted again.
+        """
+        return self.jobs.entries() | self._ledger.entries()
+
+    def uptime(self) -> float:
+        """
+        Seconds since the start.
+        """
+        return self._reactor.seconds() - self._started
+
+    async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        """
+        In a thread of the reactor's pool.
+        """
+        return await in_pool(self._reactor, self._reactor.getThreadPool(), work, *arguments)
+
+    async def usage(self, jobs: Sequence[IJob]) -> tuple[Usage, Sequence[Usage]]:
+        """
+        Since the last time that anybody asked.
+        """
+        return await self._gauge.look(jobs)
+
+    async def admit(self, entries: Sequence[Entry]) -> None:
+        """
+        Answer what can be answered at once, and make jobs of the rest.
+        """
+        jobs: list[Job] = []
+        for entry in entries:
+            try:
+                job = self._read(entry)
+            except Exception:
+                self._log.failure("cannot read entry {seq}", Failure(), seq=entry.seq)
+                self._reject(entry, None, State.ERROR, "core0 failed to read this: a bug; its log has the details")
+                continue
+            if job is not None:
+                jobs.append(job)
+        if jobs:
+            await self._claim(jobs)
+
+    def _read(self, entry: Entry) -> Job | None:
+        """
+        :returns: None if it is answered already.
+        """
+        try:
+            command = decode(entry.payload)
+        except Undecodable as error:
+            self._refuse_undecodable(entry, error)
+            return None
+        id = command.id or str(uuid.uuid5(_NAMELESS, f"{self.node}:{entry.seq}"))
+        if (resident := self._resident(id)) is not None:
+            self._reject(entry, id, State.DUPLICATE_ID, f"id {id!r} is that of startup service {resident.id!r}")
+            return None
+        adapter = self._registry.find(self, command.command)
+        if adapter is None:
+            text = f"unknown command {command.command!r}; core.ping, core.system, info.os are some that exist"
+            self._answer(entry, command, id, None, refusal(404, text, State.UNKNOWN_CMD))
+            return None
+        try:
+            arguments = read_arguments(command.arguments, adapter.arguments)
+        except Refusal as error:
+            self._answer(entry, command, id, None, refusal(error.code, str(error)))
+            return None
+        if adapter.instant and not command.queue and not command.recurring_period:
+            self._answer(entry, command, id, arguments, self._at_once(adapter))
+            return None
+        content = digest(command, arguments) if command.id else ""
+        return Job(entry.seq, id, command, adapter, arguments, content, size=len(entry.payload))
+
+    def _resident(self, id: str) -> Job | None:
+        """
+        The startup service of that id: it holds it without a claim.
+        """
+        try:
+            job = self.jobs.find(id)
+        except Refusal:
+            return None
+        return None if job.seq else job
+
+    def _at_once(self, adapter: ICommand) -> Outcome:
+        """
+        Drive a command that waits for nothing.
+        """
+        work = adapter.run(None)  # type: ignore[arg-type] # no job is made of it
+        try:
+            work.send(None)
+        except StopIteration as done:
+            outcome: Outcome = done.value
+            return outcome
+        work.close()
+        raise RuntimeError(f"{adapter.name} is declared instant, but it waits")
+
+    def _answer(self, entry: Entry, command: Command, id: str, arguments: Struct | None, outcome: Outcome) -> None:
+        now = int(self._reactor.seconds() * 1000)
+        result = result_of(command, id, outcome, container=self.core, starttime=now, time=0, runs=0 if outcome.refused else 1)
+        self._ledger.finish(Final(entry.seq, id, digest(command, arguments) if command.id else "", result))
+
+    def _refuse_undecodable(self, entry: Entry, error: Undecodable) -> None:
+        if error.id is None:
+            self._reject(entry, None, State.ERROR, str(error))
+            return
+        command = Command(id=error.id, command="", arguments=Raw(entry.payload))
+        self._answer(entry, command, error.id, None, refusal(400, str(error)))
+
+    def _reject(self, entry: Entry, id: str | None, state: State, reason: str) -> None:
+        now = self._reactor.seconds()
+        self._ledger.reject(entry.seq, rejection(self.node, id, state, reason, entry.payload, now))
+
+    async def _claim(self, jobs: Sequence[Job]) -> None:
+        """
+        Run those whose ids stand for nothing else.
+        """
+        named = [job for job in jobs if job.digest]
+        claims = [Claim(job.seq, job.id, job.digest) for job in named]
+        answers = await self._ledger.claim(claims) if claims else ()
+        refused = {job.seq for job, granted in zip(named, answers, strict=True) if not granted}
+        for job in jobs:
+            mark = self._left.pop(job.seq, None)
+            if job.seq not in refused:
+                self._go(job, mark)
+
+    def _go(self, job: Job, mark: Mark | None) -> None:
+        """
+        Begin, or go on where the core0 before this one was interrupted.
+        """
+        if mark is None or job.adapter.repeatable:
+            self.jobs.submit(job)
+        elif mark.due:
+            job.runs = mark.runs
+            self.jobs.submit(job, mark.due / 1000)
+        elif goes_on(job.command, mark.runs):
+            # of a period whose retries are used up the next one is due
+            job.runs = mark.runs if may_retry(job.command, State.INTERRUPTED, mark.runs) else 0
+            self.jobs.submit(job)
+        else:
+            outcome = Outcome(state=State.INTERRUPTED, code=KILLED_CODE)
+            result = result_of(
+                job.command, job.id, outcome, container=self.core, starttime=mark.started, time=0, runs=mark.runs
+            )
+            self._ledger.finish(Final(job.seq, job.id, job.digest, result, traces=True))
+
+    def _ended(self, job: Job, outcome: Outcome) -> None:
+        if job.command.stream:
+            flag = SUCCEEDED if outcome.state == State.SUCCESS else FAILED
+            now = int(self._reactor.seconds() * 1_000_000_000)
+            self._records.stream(job.id, Message(1, "", now, 1 << 16 | flag), True)
+
+    async def _send(self, job: Job, signal: int) -> None:
+        if job.tree is not None:
+            await self.in_thread(job.tree.signal, signal)
+
+
+async def in_pool(reactor: ICoreReactor, pool: ThreadPool, work: Callable[..., T], *arguments: Any) -> T:
+    """
+    Call something that blocks in a thread of a pool.
+
+    While a program is being started the limit on open files is what it was before core0 raised it; a thread that opens
+    one just then is told that there are too many, and tries again.
+    """
+    tries = 3
+    while True:
+        try:
+            result: T = await deferToThreadPool(reactor, pool, work, *arguments)
+            return result
+        except OSError as error:
+            tries -= 1
+            if error.errno != errno.EMFILE or not tries:
+                raise
+            await pause(reactor, CROWDED)

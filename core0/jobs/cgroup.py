@@ -1,0 +1,303 @@
+"""
+Trees of processes by cgroup v2: a job's first process is born in the job's cgroup, and nothing that it forks leaves it.
+
+Moving a process into a cgroup waits for an RCU grace period, some 8 ms when it happens now and then. A *thread* that moves
+itself between threaded cgroups waits for nothing (some 10 µs), and a process starts in the cgroup of the thread that
+forks it. So the reactor's thread steps into the job's cgroup, forks, and steps back: no launcher, and no moment at which
+a child is outside. The price: a threaded cgroup has no ``cgroup.kill`` and no ``cgroup.procs``; freezing it and
+killing its threads does the same.
+"""
+
+import errno
+import os
+import select
+import signal
+import time
+from collections.abc import Sequence
+
+from zope.interface import implementer
+
+from core0.errors import Core0Error
+from core0.interfaces import ITree, ITrees
+from core0 import procfs
+from core0.spawn import Start
+
+MAX_IDLE = 64  # empty cgroups kept for the next jobs: making one costs more than stepping into it
+KILL_ROUNDS = 50
+ROUND = 0.02  # seconds
+LEFT_WAIT = 10.0  # seconds
+
+
+def unified_mount(mountinfo: str) -> str | None:
+    """
+    Where the cgroup v2 hierarchy is mounted: ``/sys/fs/cgroup``, or ``…/unified`` on hosts that have both.
+    """
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        if after.startswith("cgroup2 "):
+            return before.split()[4].encode().decode("unicode_escape")
+    return None
+
+
+def own_path(cgroup: str) -> str | None:
+    """
+    This process's place in the cgroup v2 hierarchy, from ``/proc/self/cgroup``.
+    """
+    for line in cgroup.splitlines():
+        if line.startswith("0::"):
+            return line[3:]
+    return None
+
+
+def _write(path: str, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, data)
+    finally:
+        os.close(fd)
+
+
+@implementer(ITree)
+class CgroupTree:
+    """
+    The processes of one threaded cgroup.
+    """
+
+    __slots__ = ("_trees", "path")
+
+    def __init__(self, trees: "CgroupTrees", path: str) -> None:
+        self._trees = trees
+        self.path = path
+
+    def populated(self) -> bool:
+        """
+        Whether any process of it is alive; zombies do not count.
+        """
+        return b"populated 1" in procfs.read(f"{self.path}/cgroup.events")
+
+    def pids(self) -> Sequence[int]:
+        """
+        The living processes, threads told apart from them.
+        """
+        return [pid for pid in self._threads() if os.path.exists(f"/proc/{pid}/task/{pid}") and _leads(pid)]
+
+    def _threads(self) -> list[int]:
+        return [int(word) for word in procfs.read(f"{self.path}/cgroup.threads").split()]
+
+    def signal(self, number: int) -> None:
+        """
+        Send a signal to each process once.
+        """
+        for pid in self._threads():
+            try:
+                # a descriptor is only had of a thread group's leader, and cannot mean another process by now
+                fd = os.pidfd_open(pid)
+            except OSError:
+                continue
+            try:
+                signal.pidfd_send_signal(fd, number)
+            except (ProcessLookupError, PermissionError):
+                pass
+            finally:
+                os.close(fd)
+
+    def kill(self) -> bool:
+        """
+        Freeze, so that nothing forks, and KILL.
+        """
+        for _ in range(KILL_ROUNDS):
+            if not self.populated():
+                return True
+            self._freeze(True)
+            self.signal(signal.SIGKILL)
+            self._wait(ROUND)
+        return not self.populated()
+
+    def _freeze(self, frozen: bool) -> None:
+        try:
+            _write(f"{self.path}/cgroup.freeze", b"1" if frozen else b"0")
+        except OSError:
+            pass  # without it KILL needs more rounds, no more
+
+    def _wait(self, seconds: float) -> None:
+        """
+        Until the cgroup's state changes: the kernel reports that as POLLPRI.
+        """
+        try:
+            fd = os.open(f"{self.path}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return
+        try:
+            if b"populated 1" in os.read(fd, 256):
+                poll = select.poll()
+                poll.register(fd, select.POLLPRI)
+                poll.poll(seconds * 1000)
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        """
+        Give the cgroup to the next job.
+        """
+        self._trees.release(self)
+
+    def thaw(self) -> None:
+        """
+        Undo what ``kill`` did to the cgroup.
+        """
+        if b"frozen 1" in procfs.read(f"{self.path}/cgroup.events") or procfs.read(f"{self.path}/cgroup.freeze")[:1] == b"1":
+            self._freeze(False)
+
+
+def _leads(pid: int) -> bool:
+    return procfs.parse_status(procfs.read(f"/proc/{pid}/status")).get(b"Tgid") == pid
+
+
+@implementer(ITrees)
+class CgroupTrees:
+    """
+    A cgroup of core0's own, which it lives in, and a threaded one for each job in it.
+
+    :param path: that cgroup's directory; made if it is not there.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._idle: list[CgroupTree] = []
+        self._made = 0
+        self._origin = ""
+        self._home = -1
+
+    @classmethod
+    def find(cls, name: str) -> "CgroupTrees":
+        """
+        Below the cgroup that this process is in.
+
+        :raises Core0Error: this host, or this user, cannot have them; says why.
+        """
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+            mount = unified_mount(mounts.read())
+        with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as groups:
+            own = own_path(groups.read())
+        if mount is None or own is None:
+            raise Core0Error("cannot use cgroups: no cgroup v2 hierarchy is mounted")
+        parent = mount + own.rstrip("/")
+        # started again from inside: the same place, not one level further down
+        path = parent if os.path.basename(parent) == name else f"{parent}/{name}"
+        return cls(path)
+
+    def open(self) -> "CgroupTrees":
+        """
+        Make the cgroup and move this process into it.
+
+        :raises Core0Error: it cannot be done; nothing is changed then.
+        """
+        try:
+            self._enter()
+            # an attempt: not every place in the hierarchy takes threaded children
+            self._idle.append(self._make())
+            self._step(self._idle[0].path)
+            os.write(self._home, b"0")
+        except OSError as error:
+            self.close()
+            raise Core0Error(f"cannot use cgroups at {self.path}: {error.strerror}") from error
+        return self
+
+    def _enter(self) -> None:
+        self._origin = os.path.dirname(self.path)
+        os.makedirs(self.path, exist_ok=True)
+        _write(f"{self.path}/cgroup.procs", b"0")
+        self._home = os.open(f"{self.path}/cgroup.threads", os.O_WRONLY | os.O_CLOEXEC)
+
+    def _make(self) -> CgroupTree:
+        while True:
+            self._made += 1
+            tree = CgroupTree(self, f"{self.path}/job-{self._made}")
+            try:
+                os.mkdir(tree.path)
+            except FileExistsError:
+                continue
+            try:
+                _write(f"{tree.path}/cgroup.type", b"threaded")
+            except OSError:
+                os.rmdir(tree.path)
+                raise
+            return tree
+
+    @staticmethod
+    def _step(path: str) -> None:
+        _write(f"{path}/cgroup.threads", b"0")
+
+    def spawn(self, start: Start) -> tuple[int, ITree]:
+        """
+        Fork inside a job's cgroup.
+        """
+        tree = self._idle.pop() if self._idle else self._make()
+        try:
+            self._step(tree.path)
+            try:
+                pid = start()
+            finally:
+                os.write(self._home, b"0")
+        except BaseException:
+            self.release(tree)
+            raise
+        return pid, tree
+
+    def release(self, tree: CgroupTree) -> None:
+        """
+        Keep an empty cgroup for the next job, or remove it.
+        """
+        tree.thaw()
+        if len(self._idle) < MAX_IDLE:
+            self._idle.append(tree)
+        else:
+            self._remove(tree.path)
+
+    @staticmethod
+    def _remove(path: str) -> None:
+        try:
+            os.rmdir(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.EBUSY):
+                raise
+
+    def _left(self) -> list[CgroupTree]:
+        try:
+            names = os.listdir(self.path)
+        except FileNotFoundError:
+            return []
+        idle = {tree.path for tree in self._idle}
+        paths = [f"{self.path}/{name}" for name in names if name.startswith("job-")]
+        return [CgroupTree(self, path) for path in paths if path not in idle]
+
+    def kill_left(self) -> int:
+        """
+        All that lives in jobs' cgroups before the first job is started is left from before.
+        """
+        killed = 0
+        deadline = time.monotonic() + LEFT_WAIT
+        left = self._left()
+        while left and time.monotonic() < deadline:
+            killed += sum(len(tree.pids()) for tree in left)
+            left = [tree for tree in left if not tree.kill()]
+        for tree in self._left():
+            self._remove(tree.path)
+        return killed
+
+    def close(self) -> None:
+        """
+        Leave the cgroup and remove it, unless something still lives in it.
+        """
+        if self._home < 0:
+            return
+        os.close(self._home)
+        self._home = -1
+        for tree in self._idle:
+            self._remove(tree.path)
+        self._idle.clear()
+        try:
+            _write(f"{self._origin}/cgroup.procs", b"0")
+        except OSError:
+            return  # its parent takes no processes any more; it stays where it is
+        self._remove(self.path)

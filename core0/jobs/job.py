@@ -1,0 +1,176 @@
+"""
+A job: one command on its way from being admitted to its result.
+"""
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from zope.interface import implementer
+
+from core0.errors import Core0Error
+from core0.interfaces import ICommand, IJob, ITree
+from core0.messages import Command, Outcome, State
+from core0.waiting import Occurrence
+
+
+class Phase(StrEnum):
+    """
+    Where a job is.
+    """
+
+    WAITING = "waiting"  # for its queue, or for room
+    STARTING = "starting"  # its start is being noted
+    RUNNING = "running"
+    RETRYING = "retrying"  # waits to run again after a failure; keeps its queue
+    SLEEPING = "sleeping"  # waits for its next period; has left its queue
+    DONE = "done"
+
+
+NEXT: Mapping[Phase, frozenset[Phase]] = {
+    Phase.WAITING: frozenset({Phase.STARTING, Phase.DONE}),
+    Phase.STARTING: frozenset({Phase.RUNNING, Phase.DONE}),
+    Phase.RUNNING: frozenset({Phase.RETRYING, Phase.SLEEPING, Phase.DONE}),
+    Phase.RETRYING: frozenset({Phase.WAITING, Phase.DONE}),
+    Phase.SLEEPING: frozenset({Phase.WAITING, Phase.DONE}),
+    Phase.DONE: frozenset(),
+}
+LIVE = frozenset({Phase.STARTING, Phase.RUNNING})
+
+
+class CannotMove(Core0Error):
+    """
+    A job was asked to do what it cannot in its phase.
+    """
+
+
+@implementer(IJob)
+class Job:
+    """
+    :param seq: the number of its entry in the ledger.
+    :param adapter: what runs it.
+    :param digest: of its content; empty for a command that came without an id.
+    :param runs: runs that a core0 before this one has used up.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "adapter",
+        "arguments",
+        "attached_to",
+        "command",
+        "condemned",
+        "digest",
+        "done",
+        "ended",
+        "id",
+        "phase",
+        "pid",
+        "protected",
+        "queued",
+        "running",
+        "runs",
+        "seq",
+        "size",
+        "started",
+        "step",
+        "timer",
+        "tree",
+        "verdict",
+        "watch",
+    )
+
+    def __init__(
+        self,
+        seq: int,
+        id: str,
+        command: Command,
+        adapter: ICommand,
+        arguments: Any,
+        digest: str,
+        *,
+        size: int = 0,
+        runs: int = 0,
+        protected: bool = False,
+    ) -> None:
+        self.seq = seq
+        self.id = id
+        self.command = command
+        self.adapter = adapter
+        self.arguments = arguments
+        self.digest = digest
+        self.size = size
+        self.runs = runs
+        self.protected = protected
+        self.phase = Phase.WAITING
+        self.queued = False
+        self.verdict: State | None = None
+        self.condemned = False  # a deadly signal was sent to it: however it ends, that is why
+        self.tree: ITree | None = None
+        self.pid = 0
+        self.started = 0.0
+        self.ended = 0.0
+        self.step = 0
+        self.running: Deferred[Any] | None = None
+        self.timer: IDelayedCall | None = None
+        self.attached_to: Any = None
+        self.done: Occurrence[Outcome | None] | None = None
+        self.watch: Callable[[str], object] | None = None
+
+    @property
+    def state(self) -> str:
+        """
+        Its phase, in a word.
+        """
+        return self.phase.value
+
+    @property
+    def live(self) -> bool:
+        """
+        Whether it has a process or runs code.
+        """
+        return self.phase in LIVE
+
+    def move(self, phase: Phase) -> None:
+        """
+        Go on to another phase.
+
+        :raises CannotMove: the table does not have that step.
+        """
+        if phase not in NEXT[self.phase]:
+            raise CannotMove(f"cannot go on to {phase} while {self.phase}")
+        self.phase = phase
+
+    def attached(self, tree: ITree, pid: int) -> None:
+        """
+        Its processes exist.
+        """
+        self.tree, self.pid = tree, pid
+        if self.attached_to is not None:
+            self.attached_to(self)
+
+    def detached(self) -> None:
+        """
+        Its processes are gone.
+        """
+        self.tree, self.pid = None, 0
+
+    def cut(self, verdict: State | None) -> None:
+        """
+        End the run that is under way; ``verdict`` is how it will have ended, None if that is nobody's business. The first
+        verdict stands; asking again cuts the grace of its processes short.
+        """
+        if self.verdict is None:
+            self.verdict = verdict
+        if self.running is not None:
+            self.running.cancel()
+
+    def stop_timer(self) -> None:
+        """
+        Forget what was to happen later.
+        """
+        timer, self.timer = self.timer, None
+        if timer is not None and timer.active():
+            timer.cancel()

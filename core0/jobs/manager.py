@@ -1,0 +1,356 @@
+"""
+The jobs of an agent: who runs, who waits, and what becomes of each.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from core0.errors import Refusal
+from core0.interfaces import Final, IJobs, ILedger
+from core0.jobs.job import Job, Phase
+from core0.jobs.queues import Queues
+from core0.jobs.restart import Recur, Retry, after_run, goes_on
+from core0.messages import Mark, Outcome, State, refusal, result_of
+from core0.waiting import Occurrence
+
+KILLED_CODE = 137
+DEADLY = frozenset({9, 15})
+MAX_WAITING_BYTES = 256 << 20
+LATE = 86400.0  # seconds that a recurring result outlives the time when the next one is due
+
+
+@implementer(IJobs)
+class Jobs:
+    """
+    :param limit: jobs that may be live at once; urgent ones do not ask.
+    :param waiting: jobs beyond that which are taken and wait.
+    :param core: the number that results carry: 0 for a host.
+    """
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, ledger: ILedger, *, limit: int, waiting: int, core: int = 0) -> None:
+        self._clock = clock
+        self._ledger = ledger
+        self._limit = limit
+        self._waiting = waiting
+        self._core = core
+        self._jobs: dict[str, Job] = {}
+        self._ready: deque[Job] = deque()
+        self._queues = Queues()
+        self._bytes = 0
+        self._stopping = False
+        self._idle: Occurrence[None] | None = None
+        self.live = 0
+        self.on_room: Callable[[], None] = lambda: None
+        self.on_started: Callable[[Job], None] = lambda job: None
+        self.on_ended: Callable[[Job, Outcome], None] = lambda job, outcome: None
+
+    def room(self) -> int:
+        """
+        How many more commands can be taken.
+        """
+        if self._bytes >= MAX_WAITING_BYTES:
+            return 0
+        return max(0, self._limit - self.live) + self._waiting - (len(self._jobs) - self.live)
+
+    def listed(self) -> Sequence[Job]:
+        """
+        All jobs that are not finished, oldest first.
+        """
+        return list(self._jobs.values())
+
+    def entries(self) -> set[int]:
+        """
+        The numbers of the entries that jobs were made of.
+        """
+        return {job.seq for job in self._jobs.values()}
+
+    def find(self, id: str) -> Job:
+        """
+        One of them.
+        """
+        job = self._jobs.get(id)
+        if job is None:
+            raise Refusal(404, f"cannot find job {id!r}: it is not running, waiting or recurring here")
+        return job
+
+    def submit(self, job: Job, due: float = 0.0) -> None:
+        """
+        Take on a job; it runs when its turn comes, not before ``due`` (seconds since the epoch).
+        """
+        self._jobs[job.id] = job
+        self._bytes += job.size
+        if due > self._clock.seconds():
+            job.phase = Phase.SLEEPING
+            job.timer = self._clock.callLater(due - self._clock.seconds(), self._again, job)
+            return
+        self._line_up(job)
+        self._pump()
+
+    def _line_up(self, job: Job) -> None:
+        if not self._queues.enter(job):
+            return
+        if job.adapter.urgent:
+            self._start(job)
+        else:
+            self._ready.append(job)
+
+    def _turn(self, job: Job | None) -> None:
+        """
+        Pass the turn of a queue on.
+        """
+        if job is None or job.phase != Phase.WAITING:
+            return
+        if job.adapter.urgent:
+            self._start(job)
+        else:
+            self._ready.append(job)
+
+    def _pump(self) -> None:
+        while self._ready and self.live < self._limit and not self._stopping:
+            job = self._ready.popleft()
+            if job.phase == Phase.WAITING:
+                self._start(job)
+
+    def _start(self, job: Job) -> None:
+        if self._stopping:
+            return
+        job.move(Phase.STARTING)
+        self.live += 1
+        self._bytes -= job.size
+        job.verdict, job.condemned = None, False
+        running = Deferred.fromCoroutine(self._run(job))
+        if job.live:
+            job.running = running
+            if job.verdict is not None:
+                running.cancel()
+        running.addErrback(lambda failure: self._log.failure("job {id} was lost", failure, id=job.id))
+
+    async def _run(self, job: Job) -> None:
+        """
+        One run: note it, do it, see what follows.
+        """
+        try:
+            try:
+                await self._note(job)
+                self._begin(job)
+                outcome = await job.adapter.run(job)
+            except Refusal as error:
+                outcome = refusal(error.code, str(error))
+            except CancelledError:
+                outcome = Outcome(state=State.ERROR, code=KILLED_CODE, cut=True)
+            except Exception:
+                self._log.failure("command {command} failed", Failure(), command=job.command.command)
+                outcome = refusal(500, f"{job.command.command} failed: a bug in core0; its log has the details")
+        finally:
+            self._end(job)
+        if job.verdict is not None and (outcome.cut or job.condemned):
+            code = outcome.code or (KILLED_CODE if job.verdict == State.KILLED else 0)
+            outcome = _replaced(outcome, job.verdict, code)
+        self._settle(job, outcome)
+
+    async def _note(self, job: Job) -> None:
+        if not job.adapter.repeatable:
+            await self._ledger.mark(job.seq, self._mark(job, job.runs + 1))
+
+    def _mark(self, job: Job, runs: int, wait: float = 0.0) -> Mark:
+        now = self._clock.seconds()
+        due = int((now + wait) * 1000) if wait else 0
+        return Mark(runs=runs, started=int(now * 1000), pid=job.pid, due=due)
+
+    def _begin(self, job: Job) -> None:
+        job.move(Phase.RUNNING)
+        job.runs += 1
+        job.started = self._clock.seconds()
+        job.attached_to = self._attached
+        if job.command.max_time and job.command.max_time > 0:
+            job.timer = self._clock.callLater(job.command.max_time, job.cut, State.TIMEOUT)
+
+    def _attached(self, job: Job) -> None:
+        self._ledger.mark(job.seq, self._mark(job, job.runs))
+        self.on_started(job)
+
+    def _end(self, job: Job) -> None:
+        self.live -= 1
+        job.stop_timer()
+        job.running = None
+        job.ended = self._clock.seconds()
+        if job.phase == Phase.STARTING:
+            job.started = job.ended
+
+    def _settle(self, job: Job, outcome: Outcome) -> None:
+        """
+        Publish, try again, or both.
+        """
+        if self._stopping and outcome.cut and job.verdict is None:
+            self._forget(job)  # unfinished: the next core0 goes on with it
+            return
+        following = after_run(job.command, outcome, job.runs, job.step, job.ended - job.started)
+        if job.phase == Phase.STARTING:
+            self._finish(job, outcome)
+        elif isinstance(following, Retry):
+            job.step = following.step
+            job.move(Phase.RETRYING)
+            self._later(job, following.seconds)
+        elif isinstance(following, Recur):
+            self._publish(job, outcome, keep=True)
+            job.runs = job.step = 0
+            job.move(Phase.SLEEPING)
+            self._turn(self._queues.leave(job))
+            self._later(job, following.seconds)
+        else:
+            self._finish(job, outcome)
+        self._pump()
+        self._changed()
+
+    def _later(self, job: Job, seconds: float) -> None:
+        self._bytes += job.size
+        self._ledger.mark(job.seq, self._mark(job, job.runs, seconds))
+        if not self._stopping:
+            job.timer = self._clock.callLater(seconds, self._again, job)
+
+    def _again(self, job: Job) -> None:
+        retry = job.phase == Phase.RETRYING
+        job.move(Phase.WAITING)
+        if retry:
+            self._turn(job)  # it still has the turn of its queue
+        else:
+            self._line_up(job)
+        self._pump()
+
+    def _finish(self, job: Job, outcome: Outcome) -> None:
+        job.move(Phase.DONE)
+        self._publish(job, outcome, keep=False)
+        self._forget(job, outcome)
+        self._turn(self._queues.leave(job))
+
+    def _forget(self, job: Job, outcome: Outcome | None = None) -> None:
+        job.stop_timer()
+        if self._jobs.get(job.id) is job:
+            del self._jobs[job.id]
+        if job.done is not None:
+            job.done.happen(outcome)
+        self._changed()
+
+    def _changed(self) -> None:
+        self.on_room()
+        if self._idle is not None and not self.live:
+            self._idle.happen(None)
+
+    def _publish(self, job: Job, outcome: Outcome, *, keep: bool) -> None:
+        result = result_of(
+            job.command,
+            job.id,
+            outcome,
+            container=self._core,
+            starttime=int(job.started * 1000),
+            time=int(max(0.0, job.ended - job.started) * 1000),
+            runs=job.runs,
+        )
+        traces = not job.adapter.repeatable
+        life = (job.command.recurring_period or 0) + max(job.command.max_time or 0, LATE) if keep else 0.0
+        self.on_ended(job, outcome)
+        self._ledger.finish(Final(job.seq, job.id, job.digest, result, keep, life, traces))
+
+    async def kill(self, id: str, signal: int | None) -> None:
+        """
+        End a job, or send a signal to its processes.
+        """
+        job = self.find(id)
+        if signal is None or (signal in DEADLY and job.tree is None):
+            self._kill(job)
+            return
+        if job.tree is None:
+            raise Refusal(409, f"cannot send signal {signal} to job {id!r} while it is {job.state}: it has no process")
+        if signal in DEADLY and job.verdict is None:
+            job.verdict, job.condemned = State.KILLED, True
+        await self.send(job, signal)
+
+    async def send(self, job: Job, signal: int) -> None:
+        """
+        Send a signal to all processes of a job; replaced by the agent, which has threads.
+        """
+        if job.tree is not None:
+            job.tree.signal(signal)
+
+    def _kill(self, job: Job) -> None:
+        if job.live:
+            job.cut(State.KILLED)
+            return
+        self._settle_waiting(job)
+        self._finish_waiting(job)
+        self._pump()
+
+    def _settle_waiting(self, job: Job) -> None:
+        self._bytes -= job.size
+        job.stop_timer()
+        if not job.runs:
+            job.started = job.ended = self._clock.seconds()
+        job.move(Phase.DONE)
+
+    def _finish_waiting(self, job: Job) -> None:
+        outcome = Outcome(state=State.KILLED, code=KILLED_CODE)
+        self._publish(job, outcome, keep=False)
+        self._forget(job, outcome)
+        self._turn(self._queues.leave(job))
+
+    async def killall(self, but: str) -> Sequence[str]:
+        """
+        End all but one, and the protected ones.
+        """
+        killed = [job for job in self._jobs.values() if job.id != but and not job.protected]
+        waiting = [job for job in killed if not job.live]
+        for job in waiting:
+            # before any of them ends: its queue's turn, or its room, is not for one of these
+            self._settle_waiting(job)
+        for job in waiting:
+            self._finish_waiting(job)
+        for job in killed:
+            if job.live:
+                job.cut(State.KILLED)
+        self._pump()
+        return sorted(job.id for job in killed)
+
+    async def stop(self) -> None:
+        """
+        End what runs, in order: what may go on another time stays unfinished, the rest is INTERRUPTED.
+        """
+        self._stopping = True
+        self._idle = Occurrence()
+        for job in list(self._jobs.values()):
+            job.stop_timer()
+            if job.live:
+                job.cut(None if self._goes_on(job) else State.INTERRUPTED)
+        self._changed()
+        await self._idle.wait()
+
+    def hurry(self) -> None:
+        """
+        Cut the grace of what is being stopped short.
+        """
+        for job in list(self._jobs.values()):
+            if job.live:
+                job.cut(job.verdict)
+
+    def _goes_on(self, job: Job) -> bool:
+        return job.adapter.repeatable or job.phase == Phase.STARTING or goes_on(job.command, job.runs)
+
+
+def _replaced(outcome: Outcome, state: State, code: int) -> Outcome:
+    return Outcome(
+        state=state,
+        code=code,
+        data=outcome.data,
+        level=outcome.level,
+        critical=outcome.critical,
+        streams=outcome.streams,
+        truncated=outcome.truncated,
+        cut=True,
+    )

@@ -1,0 +1,147 @@
+"""
+What one run of a program prints: the ends of its streams, its messages, its result.
+"""
+
+from collections.abc import Callable
+
+from core0.interfaces import IJob, IRecords
+from core0.jobs.levels import Levels
+from core0.jobs.lines import Lines
+from core0.jobs.tail import Tail
+from core0.messages import RESULT_LEVELS, Level, Message
+
+MAX_RECORD = 32 * 1024  # bytes of a log record's text; longer lines come in pieces
+SECOND = 1_000_000_000  # ns
+
+
+class Output:
+    """
+    Reads both streams of one run.
+
+    :param limit: bytes kept of each stream, and of each message.
+    :param now: the time in seconds since the epoch.
+    """
+
+    __slots__ = (
+        "_job",
+        "_limit",
+        "_now",
+        "_records",
+        "_streaming",
+        "_streams",
+        "_wanted",
+        "_watch",
+        "critical",
+        "data",
+        "level",
+    )
+
+    def __init__(self, job: IJob, records: IRecords, limit: int, now: Callable[[], float]) -> None:
+        command = job.command
+        self._job = job.id
+        self._watch = job.watch
+        self._records = records
+        self._limit = limit
+        self._now = now
+        self._streaming = bool(command.stream)
+        levels = command.log_levels
+        self._wanted = records.wants if levels is None else frozenset(levels).__contains__
+        self._streams = (_Stream(self, Level.STDOUT), _Stream(self, Level.STDERR))
+        self.data = ""
+        self.level = 0
+        self.critical = ""
+
+    def feed(self, fd: int, data: bytes) -> None:
+        """
+        Take what came from descriptor 1 or 2.
+        """
+        self._streams[fd - 1].levels.feed(data)
+
+    def close(self) -> None:
+        """
+        Both streams have ended.
+        """
+        for stream in self._streams:
+            stream.close()
+
+    def tails(self) -> tuple[bytes, bytes]:
+        """
+        The ends of stdout and stderr.
+        """
+        return self._streams[0].tail.getvalue(), self._streams[1].tail.getvalue()
+
+    def dropped(self) -> tuple[int, int]:
+        """
+        Bytes of stdout and stderr that were not kept.
+        """
+        return self._streams[0].dropped(), self._streams[1].dropped()
+
+    def wants_lines(self, level: int) -> bool:
+        """
+        Whether anybody looks at the single lines of plain output.
+        """
+        return self._streaming or self._watch is not None or self._wanted(level)
+
+    def emit(self, level: int, text: str) -> None:
+        """
+        Hand on a line or a message to those who want it.
+        """
+        if self._wanted(level):
+            self._records.log(self._job, level, text)
+        if self._streaming:
+            self._records.stream(self._job, Message(level, text, int(self._now() * SECOND), level << 16), False)
+        if self._watch is not None:
+            self._watch(text)
+
+    def message(self, level: int, data: bytes) -> None:
+        """
+        Take a message with a level of its own.
+        """
+        text = data.decode("utf-8", "replace")
+        if level in RESULT_LEVELS:
+            self.data, self.level = text, level
+        elif level == Level.CRITICAL:
+            self.critical = text
+        elif level == Level.STATSD:
+            self._statsd(text)
+        self.emit(level, text)
+
+    def _statsd(self, text: str) -> None:
+        key, colon, rest = text.partition(":")
+        value, bar, kind = rest.partition("|")
+        if not (key and colon and value and bar):
+            return
+        kind, _, tags = kind.partition("|")
+        fields = {"time": int(self._now() * 1000), "key": key, "value": value, "type": kind, "tags": tags}
+        self._records.sample(self._job, fields, 0.0)
+
+
+class _Stream:
+    __slots__ = ("_cut", "_level", "_lines", "_output", "levels", "tail")
+
+    def __init__(self, output: Output, level: Level) -> None:
+        self._output = output
+        self._level = level
+        self._cut = 0
+        self._lines = Lines(MAX_RECORD) if output.wants_lines(level) else None
+        self.tail = Tail(output._limit)
+        self.levels = Levels(self._plain, self._message, output._limit)
+
+    def _plain(self, run: bytes) -> None:
+        self.tail.append(run)
+        if self._lines is not None:
+            for line in self._lines.feed(run):
+                self._output.emit(self._level, line.decode("utf-8", "replace"))
+
+    def _message(self, level: int, text: bytes, dropped: int) -> None:
+        self._cut += dropped
+        self._output.message(level, text)
+
+    def dropped(self) -> int:
+        return self.tail.dropped + self._cut
+
+    def close(self) -> None:
+        self.levels.close()
+        if self._lines is not None:
+            for line in self._lines.close():
+                self._output.emit(self._level, line.decode("utf-8", "replace"))

@@ -1,0 +1,180 @@
+"""
+Trees of processes without cgroups: each job's processes carry a number that they inherit and do not see.
+
+The number is the soft limit of ``RLIMIT_LOCKS``, which Linux has not looked at since 2.4.25. It passes through fork, exec,
+``setsid`` and an emptied environment, every user may set it, and ``/proc/<pid>/limits`` shows it. A program that wanted to
+escape could set it; one that does so by accident is not known.
+"""
+
+import os
+import resource
+import signal
+import time
+from collections.abc import Sequence
+
+from zope.interface import implementer
+
+from core0.interfaces import ITree, ITrees
+from core0 import procfs
+from core0.spawn import Start
+
+RLIMIT_LOCKS = 10
+KILL_ROUNDS = 50
+ROUND = 0.02  # seconds
+LEFT_WAIT = 10.0  # seconds
+_NAME = b"Max file locks"
+
+
+def parse_tag(limits: bytes) -> int:
+    """
+    The tag in the text of ``/proc/<pid>/limits``; 0 if there is none.
+    """
+    _, found, rest = limits.partition(_NAME)
+    words = rest.split(maxsplit=1) if found else []
+    return int(words[0]) if words and words[0].isdigit() else 0
+
+
+def tag_of(pid: int) -> int:
+    """
+    The tag of a living process; 0 if it has none.
+    """
+    return parse_tag(procfs.read(f"/proc/{pid}/limits"))
+
+
+@implementer(ITree)
+class TaggedTree:
+    """
+    The processes of one tag.
+    """
+
+    __slots__ = ("_pid", "_tag", "_trees")
+
+    def __init__(self, trees: "TaggedTrees", tag: int, pid: int) -> None:
+        self._trees = trees
+        self._tag = tag
+        self._pid = pid
+
+    def populated(self) -> bool:
+        """
+        Whether its process group has a member, or core0 inherited an orphan of it. That covers all of them: whoever has
+        left the group has a parent in the tree, or is an orphan.
+        """
+        try:
+            os.killpg(self._pid, 0)
+            return any(procfs.alive(pid) for pid in self.pids())
+        except ProcessLookupError:
+            pass
+        except PermissionError:
+            return True
+        return any(tag_of(pid) == self._tag and procfs.alive(pid) for pid in self._trees.strangers())
+
+    def pids(self) -> Sequence[int]:
+        """
+        All processes with the tag.
+        """
+        return [pid for pid in procfs.processes() if tag_of(pid) == self._tag]
+
+    def signal(self, number: int) -> None:
+        """
+        Send a signal to each of them once.
+        """
+        for pid in self.pids():
+            _signal(pid, self._tag, number)
+
+    def kill(self) -> bool:
+        """
+        Stop all first, so that nothing forks meanwhile, then KILL.
+        """
+        for _ in range(KILL_ROUNDS):
+            pids = [pid for pid in self.pids() if procfs.alive(pid)]
+            if not pids:
+                return True
+            for number in (signal.SIGSTOP, signal.SIGKILL):
+                for pid in pids:
+                    _signal(pid, self._tag, number)
+            time.sleep(ROUND)
+        return False
+
+    def close(self) -> None:
+        """
+        Forget its first process.
+        """
+        self._trees.forget(self._pid)
+
+
+def _signal(pid: int, tag: int, number: int) -> None:
+    """
+    Signal a process that still has the tag: its pid may be another's by now.
+    """
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError:
+        return
+    try:
+        if tag_of(pid) == tag:
+            signal.pidfd_send_signal(fd, number)
+    except (ProcessLookupError, PermissionError):
+        pass
+    finally:
+        os.close(fd)
+
+
+@implementer(ITrees)
+class TaggedTrees:
+    """
+    :param family: from 1 to 2**20, the same at every start of one core0: tags are ``family << 40 | job``.
+    """
+
+    def __init__(self, family: int) -> None:
+        self._family = family
+        self._last = int(time.time()) & 0xFFFFFFFF  # so that tags of the run before are not met again
+        self._known: set[int] = set()
+
+    def spawn(self, start: Start) -> tuple[int, ITree]:
+        """
+        Fork with the tag set.
+        """
+        self._last += 1
+        tag = self._family << 40 | self._last
+        usual = resource.getrlimit(RLIMIT_LOCKS)
+        resource.setrlimit(RLIMIT_LOCKS, (tag, usual[1]))
+        try:
+            pid = start()
+        finally:
+            resource.setrlimit(RLIMIT_LOCKS, usual)
+        self._known.add(pid)
+        return pid, TaggedTree(self, tag, pid)
+
+    def strangers(self) -> list[int]:
+        """
+        Children of this process that it did not start as a job: orphans.
+        """
+        return [pid for pid in procfs.children(os.getpid()) if pid not in self._known]
+
+    def forget(self, pid: int) -> None:
+        """
+        The job of this first process is over.
+        """
+        self._known.discard(pid)
+
+    def kill_left(self) -> int:
+        """
+        All processes of the family before the first job is started are left from before.
+        """
+        killed: set[int] = set()
+        deadline = time.monotonic() + LEFT_WAIT
+        while time.monotonic() < deadline:
+            tags = {pid: tag_of(pid) for pid in procfs.processes()}
+            left = [pid for pid, tag in tags.items() if tag >> 40 == self._family and procfs.alive(pid)]
+            if not left:
+                break
+            killed.update(left)
+            for pid in left:
+                _signal(pid, tags[pid], signal.SIGKILL)
+            time.sleep(ROUND)
+        return len(killed)
+
+    def close(self) -> None:
+        """
+        Nothing is kept.
+        """

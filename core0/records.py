@@ -1,0 +1,109 @@
+"""
+What jobs say on their way: log records, live output, samples. All of it may be lost in a flood, never without a word.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from core0.interfaces import IRecords
+from core0.messages import Level, Message, Record, encode
+
+SECOND = 1_000_000_000  # ns
+
+
+class Sink(Protocol):
+    """
+    Takes encoded records; never waits, never fails; drops and counts what it has no room for.
+    """
+
+    def log(self, line: bytes) -> None:
+        """
+        One log record, JSON.
+        """
+        ...
+
+
+class RecordSink(Sink, Protocol):
+    """
+    A sink that also takes what belongs to one job.
+    """
+
+    def stream(self, job: str, line: bytes) -> None:
+        """
+        One record of live output, JSON.
+        """
+        ...
+
+    def sample(self, job: str, fields: Mapping[str, str | int | float], life: float) -> None:
+        """
+        One sample; ``life`` in seconds.
+        """
+        ...
+
+
+@implementer(IRecords)
+class Records:
+    """
+    :param core: the number of this Core.
+    :param levels: those that are kept where a command does not say which.
+    :param files: where log records go besides ``sink``.
+    """
+
+    def __init__(
+        self, clock: IReactorTime, node: str, core: int, levels: Iterable[int], sink: RecordSink, files: Sink | None = None
+    ) -> None:
+        self._clock = clock
+        self._node = node
+        self._core = core
+        self._levels = frozenset(levels)
+        self._sink = sink
+        self._files = files
+
+    def reload(self, levels: Iterable[int]) -> None:
+        """
+        Keep other levels from now on.
+        """
+        self._levels = frozenset(levels)
+
+    def wants(self, level: int) -> bool:
+        """
+        Whether a record of this level is kept by default.
+        """
+        return level in self._levels
+
+    def log(self, job: str, level: int, text: str) -> None:
+        """
+        Keep a log record in both places.
+        """
+        line = self.record(job, level, text)
+        self._sink.log(line)
+        if self._files is not None:
+            self._files.log(line)
+
+    def record(self, job: str, level: int, text: str) -> bytes:
+        """
+        A log record of now, JSON.
+        """
+        message = Message(level, text, int(self._clock.seconds() * SECOND))
+        return encode(Record(self._core, self._node, job, message))
+
+    def dropped(self, count: int, where: str) -> bytes:
+        """
+        The record that tells of those that were dropped.
+        """
+        return self.record("", Level.OPS_ERROR, f"{count} records dropped: {where} could not keep up")
+
+    def stream(self, job: str, message: Message, last: bool) -> None:
+        """
+        Add to the live output of a job.
+        """
+        self._sink.stream(job, encode(Record(self._core, self._node, job, message)))
+
+    def sample(self, job: str, fields: Mapping[str, str | int | float], life: float) -> None:
+        """
+        Add a sample.
+        """
+        self._sink.sample(job, fields, life)

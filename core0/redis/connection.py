@@ -1,0 +1,181 @@
+"""
+One connection to Redis: txredisapi's protocol, without its pools and its own reconnecting.
+
+A lost connection is an event that its user has to know of (what was in flight may or may not have happened), so
+whoever needs one connects, works until it is lost, and connects again.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import txredisapi
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.internet.ssl import optionsForClientTLS
+
+from core0.redis.url import RedisURL
+
+CONNECT_TIMEOUT = 10.0  # seconds
+Lost = txredisapi.ConnectionError
+ReplyError = txredisapi.ResponseError
+RedisError = txredisapi.RedisError
+
+
+class _Once(Factory):
+    """
+    Makes one connection and does not say so in the log.
+    """
+
+    noisy = False
+    isLazy = False  # for txredisapi
+
+    def __init__(self, connection: "Connection") -> None:
+        self._connection = connection
+
+    def buildProtocol(self, addr: Any) -> "Connection":
+        """
+        Twisted's hook.
+        """
+        self._connection.factory = self
+        return self._connection
+
+
+class Connection(txredisapi.SubscriberProtocol):  # type: ignore[misc] # txredisapi has no types
+    """
+    A connection whose replies are bytes, exactly as they came (``007`` stays that).
+
+    :param on_message: called with the channel of each message that is published to this connection.
+    """
+
+    def __init__(self, on_message: Callable[[bytes], None] | None = None) -> None:
+        super().__init__(charset=None, convertNumbers=False)
+        self._on_message = on_message
+        self._alive = False
+
+    def connectionMade(self) -> Any:
+        """
+        Twisted's hook.
+        """
+        self._alive = True
+        return super().connectionMade()
+
+    def connectionLost(self, why: Any) -> None:
+        """
+        Twisted's hook.
+        """
+        self._alive = False
+        super().connectionLost(why)
+
+    @property
+    def alive(self) -> bool:
+        """
+        Whether commands can be sent.
+        """
+        return self._alive
+
+    def replyReceived(self, reply: Any) -> None:
+        """
+        Tell published messages from replies; a reply that looks like a message cannot come to a connection that has
+        not subscribed.
+        """
+        if self._on_message is None:
+            self.replyQueue.put(reply)
+        else:
+            super().replyReceived(reply)
+
+    def messageReceived(self, pattern: Any, channel: bytes, message: Any) -> None:
+        """
+        txredisapi's hook.
+        """
+        if self._on_message is not None:
+            self._on_message(channel)
+
+    def command(self, *words: str | bytes | int | float) -> "Deferred[Any]":
+        """
+        Send one command; several may be under way.
+
+        :raises Lost: the connection is gone, or went before the reply; the command may have been carried out.
+        :raises ReplyError: the server refused it.
+        """
+        result: Deferred[Any] = self.execute_command(*words)
+        return result
+
+    def lost(self) -> "Deferred[Any]":
+        """
+        Fires when the connection is gone.
+        """
+        gone: Deferred[Any] = self.whenDisconnected()
+        return gone
+
+    def close(self) -> None:
+        """
+        Close it at once; what is under way fails with :class:`Lost`.
+        """
+        if self.transport is not None:
+            self.transport.abortConnection()
+
+
+def endpoint(reactor: Any, url: RedisURL) -> IStreamClientEndpoint:
+    """
+    The endpoint of a server that is not behind Sentinels.
+    """
+    if url.path:
+        return UNIXClientEndpoint(reactor, url.path, timeout=CONNECT_TIMEOUT)
+    host, port = url.hosts[0]
+    plain = HostnameEndpoint(reactor, host, port, timeout=CONNECT_TIMEOUT)
+    return wrapClientTLS(optionsForClientTLS(host), plain) if url.tls else plain
+
+
+async def connect(reactor: Any, url: RedisURL, on_message: Callable[[bytes], None] | None = None) -> Connection:
+    """
+    Connect and log in.
+
+    :raises Lost: the server cannot be reached.
+    :raises RedisError: it does not let us in; Lost is one, too.
+    """
+    if url.master:
+        url = await _master(reactor, url)
+    try:
+        connection: Connection = await endpoint(reactor, url).connect(_Once(Connection(on_message)))
+    except (ConnectError, DNSLookupError, OSError) as error:
+        raise Lost(f"cannot reach {url}: {error}") from error
+    try:
+        if url.password is not None:
+            await connection.command("AUTH", *filter(None, (url.username, url.password)))
+        await connection.command("PING")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def _master(reactor: Any, url: RedisURL) -> RedisURL:
+    """
+    Ask one Sentinel after another where the master is.
+    """
+    failure: Exception = Lost("no Sentinel given")
+    for host in url.hosts:
+        try:
+            sentinel = await connect(reactor, RedisURL(hosts=(host,)))
+        except RedisError as error:
+            failure = error
+            continue
+        try:
+            address = await sentinel.command("SENTINEL", "get-master-addr-by-name", url.master)
+        except RedisError as error:
+            failure = error
+            continue
+        finally:
+            sentinel.close()
+        if address:
+            return RedisURL(
+                hosts=((address[0].decode(), int(address[1])),), username=url.username, password=url.password
+            )
+        failure = Lost(f"the Sentinel at {host[0]}:{host[1]} knows no master named {url.master}")
+    raise failure
+
+
+__all__ = ["Connection", "Lost", "RedisError", "ReplyError", "connect"]

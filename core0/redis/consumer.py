@@ -1,0 +1,196 @@
+"""
+Taking commands from the queues: many at a time, each into the unfinished ones in the same step.
+
+Nothing is popped by a blocking command: a pop that is cancelled takes the next command with it. The server tells when a
+queue has changed (client tracking, redirected to a second connection), and once a second core0 looks by itself.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from core0.interfaces import Entry
+from core0.redis import keys
+from core0.redis.connection import Connection, Lost, ReplyError, connect
+from core0.redis.link import Link
+from core0.redis.script import REREAD, TAKE, URGENT
+from core0.redis.url import RedisURL
+from core0.waiting import Bell, Occurrence, pause
+
+BATCH = 256
+BATCH_BYTES = 16 << 20
+LOOK = 1.0  # seconds between looks without being told
+URGENT_DEPTH = 1000  # entries of each queue
+URGENT_LARGEST = 64 << 10  # bytes
+RETRY = 1.0  # seconds
+INVALIDATED = b"__redis__:invalidate"
+
+
+class Taker(Protocol):
+    """
+    Who takes the commands.
+    """
+
+    urgent: Sequence[str]
+
+    def room(self) -> int:
+        """
+        How many more can be taken.
+        """
+        ...
+
+    def known(self) -> set[int]:
+        """
+        The numbers of those that it has.
+        """
+        ...
+
+    async def admit(self, entries: Sequence[Entry]) -> None:
+        """
+        Take these on.
+        """
+        ...
+
+
+class Consumer:
+    """
+    :param queues: the lists to take from.
+    :param largest: bytes of a payload; larger ones never come here.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, url: RedisURL, node: str, queues: Sequence[str], largest: int, taker: Taker) -> None:
+        self._reactor = reactor
+        self._url = url
+        self._node = node
+        self._queues = list(queues)
+        self._largest = largest
+        self._taker = taker
+        self._link = Link(reactor, url, "taking commands", self._prepare)
+        self._bell = Bell()
+        self._ears: Connection | None = None
+        self._task: Deferred[None] | None = None
+        self._unfinished = keys.unfinished(node)
+        self.ready: Occurrence[None] = Occurrence()
+        self.full: Callable[[], bool] = lambda: False
+
+    def start(self) -> None:
+        """
+        Begin to take.
+        """
+        self._link.start()
+        self._task = Deferred.fromCoroutine(self._work())
+        self._task.addErrback(self._ended)
+
+    async def stop(self) -> None:
+        """
+        Take no more. What was taken meanwhile is among the unfinished, for the next start.
+        """
+        if self._task is not None:
+            self._task.cancel()
+        self._link.stop()
+        if self._ears is not None:
+            self._ears.close()
+
+    def _ended(self, failure: Failure) -> None:
+        if not failure.check(CancelledError, Lost):
+            self._log.failure("taking commands has stopped", failure)
+
+    def ring(self) -> None:
+        """
+        There is room again.
+        """
+        self._bell.ring()
+
+    async def _prepare(self, connection: Connection) -> None:
+        """
+        Have the server tell a second connection when a queue changes.
+        """
+        if self._ears is not None:
+            self._ears.close()
+        ears = await connect(self._reactor, self._url, lambda channel: self._bell.ring())
+        self._ears = ears
+        number = await ears.command("CLIENT", "ID")
+        await ears.command("SUBSCRIBE", INVALIDATED)
+        await connection.command("CLIENT", "TRACKING", "ON", "REDIRECT", number, "NOLOOP")
+        # one without the other is deaf
+        ears.lost().addCallback(lambda _: connection.close())
+
+    async def _work(self) -> None:
+        while True:
+            connection = await self._link.up()
+            try:
+                await self._reread(connection)
+                self.ready.happen(None)
+                await self._serve(connection)
+            except Lost:
+                await pause(self._reactor, 0)
+            except ReplyError as error:
+                self._log.warn("cannot take commands: {error}; trying again", error=error)
+                await pause(self._reactor, RETRY)
+
+    async def _reread(self, connection: Connection) -> None:
+        """
+        Admit what was taken while nobody heard the reply.
+        """
+        unfinished = sorted(int(seq) for seq in await connection.command("HKEYS", self._unfinished))
+        known = self._taker.known()
+        await self.admit_again(connection, [seq for seq in unfinished if seq not in known])
+
+    async def admit_again(self, connection: Connection, numbers: Sequence[int]) -> None:
+        """
+        Read unfinished entries and hand them on, in order, some at a time.
+        """
+        rest = list(numbers)
+        while rest:
+            await self._roomy()
+            batch = rest[: min(BATCH, max(1, self._taker.room()))]
+            words = (BATCH_BYTES, *batch)
+            entries = _entries(await self._link.once(connection, REREAD, (self._unfinished,), words))
+            # what the reply lacks is gone, or did not fit
+            last = entries[-1].seq if entries else batch[-1]
+            rest = [seq for seq in rest if seq > last]
+            await self._taker.admit(entries)
+
+    async def _roomy(self) -> None:
+        while self._taker.room() <= 0:
+            await self._bell.wait(self._reactor, LOOK)
+
+    async def _serve(self, connection: Connection) -> None:
+        turn = 0
+        while True:
+            room = 0 if self.full() else min(BATCH, self._taker.room())
+            if room <= 0:
+                await self._take_urgent(connection)
+                await self._bell.wait(self._reactor, LOOK)
+                continue
+            turn += 1
+            self._bell.silence()
+            left, entries = await self._take(connection, room, turn)
+            if entries:
+                await self._taker.admit(entries)
+            if not left:
+                await self._bell.wait(self._reactor, LOOK)
+
+    async def _take(self, connection: Connection, most: int, turn: int) -> tuple[int, list[Entry]]:
+        queues = self._queues if turn % 2 else self._queues[::-1]  # each comes first in its turn
+        words = (most, BATCH_BYTES, self._largest, self._node)
+        reply = await self._link.once(connection, TAKE, (*self._keys(), *queues), words)
+        return reply[0], _entries(reply[1:])
+
+    async def _take_urgent(self, connection: Connection) -> None:
+        words = (BATCH, URGENT_DEPTH, URGENT_LARGEST, *self._taker.urgent)
+        reply = await self._link.once(connection, URGENT, (*self._keys(), *self._queues), words)
+        if len(reply) > 1:
+            await self._taker.admit(_entries(reply[1:]))
+
+    def _keys(self) -> tuple[str, str, str]:
+        return self._unfinished, keys.REJECTED, keys.clock(self._node)
+
+
+def _entries(words: Sequence[bytes]) -> list[Entry]:
+    return [Entry(int(seq), payload) for seq, payload in zip(words[::2], words[1::2], strict=True)]

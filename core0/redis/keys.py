@@ -1,0 +1,66 @@
+"""
+The names of core0's keys in Redis.
+"""
+
+SHARED_QUEUE = "core:default"
+REJECTED = "core:rejected"
+LOGS = "core.logs"
+MAX_REJECTED = 1000
+MAX_STREAM = 10_000  # records of live output
+MAX_SAMPLES = 1000
+
+
+def node_queue(node: str) -> str:
+    """
+    The queue of one node; ``node`` is ``<gid>:<nid>``.
+    """
+    return f"core:default:{node}"
+
+
+def unfinished(node: str) -> str:
+    """
+    Hash: what this node took and has not finished, payloads by their number.
+    """
+    return f"core0:unfinished:{node}"
+
+
+def marks(node: str) -> str:
+    """
+    Hash: what this node had started, marks (:class:`core0.messages.Mark`) by their number.
+    """
+    return f"core0:job:{node}"
+
+
+def clock(node: str) -> str:
+    """
+    String: the number of the last command that this node took.
+    """
+    return f"core0:clock:{node}"
+
+
+def result(id: str) -> str:
+    """
+    List of one: the result of a command.
+    """
+    return f"result:{id}"
+
+
+def claim(id: str) -> str:
+    """
+    String: the digest of the content that goes by an id; while it is unfinished, also who runs it.
+    """
+    return f"core0:id:{id}"
+
+
+def stream(id: str) -> str:
+    """
+    List: live output of a job.
+    """
+    return f"stream:{id}"
+
+
+def stats(id: str) -> str:
+    """
+    Redis stream: samples of a job.
+    """
+    return f"stats:{id}"

@@ -1,0 +1,132 @@
+"""
+A connection that is made again whenever it is lost.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.logger import Logger
+
+from core0.redis.connection import Connection, Lost, RedisError, ReplyError, connect
+from core0.redis.script import SCRIPTS, Script
+from core0.redis.url import RedisURL
+from core0.waiting import Occurrence, pause, within
+
+FIRST_WAIT, LONGEST_WAIT = 0.05, 5.0  # seconds between attempts
+REPLY_TIMEOUT = 60.0  # seconds; a server that says nothing for so long is not there
+
+Prepare = Callable[[Connection], Awaitable[None]]
+
+
+async def _nothing(connection: Connection) -> None:
+    pass
+
+
+class Link:
+    """
+    :param name: for the log.
+    :param prepare: called with each new connection before anybody else gets it.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, url: RedisURL, name: str, prepare: Prepare = _nothing) -> None:
+        self._reactor = reactor
+        self._url = url
+        self._name = name
+        self._prepare = prepare
+        self._connection: Connection | None = None
+        self._up: Occurrence[Connection] = Occurrence()
+        self._task: Deferred[None] | None = None
+
+    def start(self) -> None:
+        """
+        Begin to connect.
+        """
+        self._task = Deferred.fromCoroutine(self._keep())
+        self._task.addErrback(lambda failure: failure.trap(CancelledError) and None)
+
+    def stop(self) -> None:
+        """
+        Disconnect for good; whoever still waits for a reply gets :class:`Lost`.
+        """
+        if self._task is not None:
+            self._task.cancel()
+        if self._connection is not None:
+            self._connection.close()
+        self._up.happen(None)  # type: ignore[arg-type] # tells those who wait that there will be none
+
+    async def _keep(self) -> None:
+        wait = FIRST_WAIT
+        while True:
+            try:
+                connection = await self._connect()
+            except RedisError as error:
+                self._log.warn("{name}: {error}; trying again", name=self._name, error=error)
+                await pause(self._reactor, wait)
+                wait = min(wait * 2, LONGEST_WAIT)
+                continue
+            wait = FIRST_WAIT
+            self._connection = connection
+            self._up.happen(connection)
+            await connection.lost()
+            self._connection = None
+            self._up = Occurrence()
+            self._log.info("{name}: connection lost", name=self._name)
+
+    async def _connect(self) -> Connection:
+        connection = await connect(self._reactor, self._url)
+        try:
+            for script in SCRIPTS:
+                await connection.command("SCRIPT", "LOAD", script.text)
+            await self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    async def up(self) -> Connection:
+        """
+        The connection, as soon as there is one.
+
+        :raises Lost: the link was stopped.
+        """
+        connection = self._connection or await self._up.wait()
+        if connection is None:
+            raise Lost(f"{self._name}: stopped")
+        return connection
+
+    async def call(self, script: Script, keys: Sequence[str], words: Sequence[str | bytes | int | float]) -> Any:
+        """
+        Run a script that may be run again with the same effect, for as long as it takes.
+
+        :raises Lost: the link was stopped.
+        """
+        wait = FIRST_WAIT
+        while True:
+            connection = await self.up()
+            try:
+                return await self.once(connection, script, keys, words)
+            except Lost:
+                await pause(self._reactor, 0)
+            except ReplyError as error:
+                # out of memory, a replica that was a master before: it passes
+                self._log.warn("{name}: refused: {error}; trying again", name=self._name, error=error)
+                if str(error).startswith(("READONLY", "NOSCRIPT")):
+                    connection.close()
+                await pause(self._reactor, wait)
+                wait = min(wait * 2, LONGEST_WAIT)
+
+    async def once(
+        self, connection: Connection, script: Script, keys: Sequence[str], words: Sequence[str | bytes | int | float]
+    ) -> Any:
+        """
+        Run a script on this connection, once.
+        """
+        command = connection.command("EVALSHA", script.sha, len(keys), *keys, *words)
+        try:
+            return await within(self._reactor, REPLY_TIMEOUT, command)
+        except TimeoutError as error:
+            connection.close()
+            raise Lost(f"{self._name}: no reply for {REPLY_TIMEOUT:.0f} s") from error

