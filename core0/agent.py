@@ -16,7 +16,19 @@ from zope.interface import implementer
 
 from core0.commands.registry import Registry
 from core0.errors import Refusal, Undecodable
-from core0.interfaces import Claim, Entry, Final, IAgent, ICommand, ICoreReactor, IJob, ILedger, IProcesses, IRecords, Usage
+from core0.interfaces import (
+    Claim,
+    Entry,
+    Final,
+    IAgent,
+    ICommand,
+    ICoreReactor,
+    IJob,
+    ILedger,
+    IProcesses,
+    IRecords,
+    Usage,
+)
 from core0.jobs.job import Job
 from core0.jobs.manager import KILLED_CODE, Jobs
 from core0.jobs.restart import goes_on, may_retry
@@ -189,7 +201,8 @@ class Agent:
 
     def _answer(self, entry: Entry, command: Command, id: str, arguments: Struct | None, outcome: Outcome) -> None:
         now = int(self._reactor.seconds() * 1000)
-        result = result_of(command, id, outcome, container=self.core, starttime=now, time=0, runs=0 if outcome.refused else 1)
+        runs = 0 if outcome.refused else 1
+        result = result_of(command, id, outcome, container=self.core, starttime=now, time=0, runs=runs)
         self._ledger.finish(Final(entry.seq, id, digest(command, arguments) if command.id else "", result))
 
     def _refuse_undecodable(self, entry: Entry, error: Undecodable) -> None:

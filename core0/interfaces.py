@@ -10,7 +10,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IReactorCore,
     IReactorFDSet,
-    IReactorFromThreads,
     IReactorProcess,
     IReactorThreads,
     IReactorTime,
@@ -18,14 +17,21 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import Attribute, Interface
 
-from core0.messages import Command, Level, Mark, Message, Outcome, Rejection, Result, State
+from core0.messages import (
+    Command,
+    Level,
+    Mark,
+    Message,
+    Outcome,
+    Rejection,
+    Result,
+    State,
+)
 
 T = TypeVar("T")
 
 
-class ICoreReactor(
-    IReactorCore, IReactorFDSet, IReactorFromThreads, IReactorProcess, IReactorThreads, IReactorTime, IReactorUNIX
-):
+class ICoreReactor(IReactorCore, IReactorFDSet, IReactorProcess, IReactorThreads, IReactorTime, IReactorUNIX):
     """
     What the daemon needs of a reactor.
     """
@@ -233,14 +239,14 @@ class Claim(Struct, frozen=True):
 
 class ILedger(Interface):
     """
-    The unfinished commands of this node, kept where they survive core0. Every write may be repeated with the same effect;
-    it is kept and sent again for as long as the server is away.
+    The unfinished commands of this node, kept where they survive core0. Every write may be repeated with the same
+    effect; it is kept and sent again for as long as the server is away.
     """
 
     async def claim(claims: Sequence[Claim]) -> Sequence[bool]:
         """
-        For each, whether it shall run. Those that shall not are dealt with: a repeat shares the result of the first, the
-        same id with other content went to ``core:rejected``.
+        For each, whether it shall run. Those that shall not are dealt with: a repeat shares the result of the first,
+        the same id with other content went to ``core:rejected``.
         """
 
     def entries() -> set[int]:
@@ -288,7 +294,8 @@ class IJobs(Interface):
 
     async def kill(id: str, signal: int | None) -> None:
         """
-        End a job and all its processes: TERM, some seconds' grace, KILL. With ``signal``: send that once to all of them.
+        End a job and all its processes: TERM, some seconds' grace, KILL. With ``signal``: send that once to all of
+        them.
 
         :raises Refusal: 404, there is none; 409, there is nothing in it to signal.
         """

@@ -88,8 +88,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
     ``data`` is text in the form that ``level`` names, JSON for 20. ``streams`` are the ends of stdout and stderr as the
     process wrote them, ``truncated`` how many bytes before them were dropped. ``code`` is an exit status (128 + n for
-    signal n), or one of the numbers of :class:`core0.errors.Refusal`. ``refused``: nothing was started, so it is no use to
-    try again. ``cut``: it was ended from outside before its time.
+    signal n), or one of the numbers of :class:`core0.errors.Refusal`. ``refused``: nothing was started, so it is no
+    use to try again. ``cut``: it was ended from outside before its time.
     """
 
     state: State = State.SUCCESS
@@ -327,7 +327,9 @@ def rejection(node: str, id: str | None, state: State, reason: str, payload: byt
     return Rejection(time=int(now * 1000), node=node, id=id, state=state, reason=reason, payload=shown)
 
 
-def result_of(command: Command, id: str, outcome: Outcome, *, container: int, starttime: int, time: int, runs: int) -> Result:
+def result_of(
+    command: Command, id: str, outcome: Outcome, *, container: int, starttime: int, time: int, runs: int
+) -> Result:
     """
     An outcome in the form that goes to the client.
     """

@@ -19,9 +19,9 @@ Ended = Callable[[int], None]
 
 class Reaper:
     """
-    Twisted calls ``waitpid`` for each of its children whenever one of them ends, and never for orphans. This one asks the
-    kernel which child has ended and leaves it there (``WNOWAIT``) until it knows whose it is: the cost does not grow with
-    the number of children, and nobody's exit status is taken away.
+    Twisted calls ``waitpid`` for each of its children whenever one of them ends, and never for orphans. This one asks
+    the kernel which child has ended and leaves it there (``WNOWAIT``) until it knows whose it is: the cost does not
+    grow with the number of children, and nobody's exit status is taken away.
 
     Nothing else in the process may wait for children of its own behind its back; ``subprocess`` is not used.
     """
@@ -77,7 +77,7 @@ class Reaper:
     def _reap_one(self, pid: int) -> None:
         twisted_child = reapProcessHandlers.get(pid)
         if twisted_child is not None:
-            twisted_child.reapProcess()  # type: ignore[no-untyped-call]
+            twisted_child.reapProcess()
             return
         try:
             _, status = os.waitpid(pid, os.WNOHANG)

@@ -53,7 +53,13 @@ class Records:
     """
 
     def __init__(
-        self, clock: IReactorTime, node: str, core: int, levels: Iterable[int], sink: RecordSink, files: Sink | None = None
+        self,
+        clock: IReactorTime,
+        node: str,
+        core: int,
+        levels: Iterable[int],
+        sink: RecordSink,
+        files: Sink | None = None,
     ) -> None:
         self._clock = clock
         self._node = node

@@ -43,8 +43,8 @@ from core0.redis.pressure import Pressure
 from core0.redis.records import RecordWriter
 from core0.redis.server import EmbeddedServer, ServerSettings
 from core0.redis.url import RedisURL, parse
-from core0.startup import Startup
 from core0.spawn import Surroundings
+from core0.startup import Startup
 from core0.waiting import within
 
 FILES_PER_JOB = 3
@@ -55,16 +55,14 @@ PR_SET_CHILD_SUBREAPER = 36
 LINUX_REBOOT_CMD_RESTART = 0x01234567
 
 
-class Options(usage.Options):  # type: ignore[misc] # Twisted's has no types
+class Options(usage.Options):
     """
     Command line of ``twistd core0``.
     """
 
     synopsis = "[options]"
     longdesc = "Runs what Redis clients ask for, and answers every command."
-    optParameters = (
-        ("config", "c", None, "Configuration file. [default: /etc/core0/core0.toml if it is there]"),
-    )
+    optParameters = (("config", "c", None, "Configuration file. [default: /etc/core0/core0.toml if it is there]"),)
 
     def postOptions(self) -> None:
         """

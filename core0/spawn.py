@@ -14,7 +14,11 @@ from typing import Any
 
 from twisted.internet.interfaces import IProcessProtocol
 from twisted.internet.main import CONNECTION_DONE
-from twisted.internet.process import Process, ProcessReader, unregisterReapProcessHandler
+from twisted.internet.process import (
+    Process,
+    ProcessReader,
+    unregisterReapProcessHandler,
+)
 from twisted.python.failure import Failure
 
 from core0.reaper import Reaper
@@ -73,7 +77,7 @@ class Surroundings:
         return cls(files=(soft, hard))
 
 
-class _Reader(ProcessReader):  # type: ignore[misc] # Twisted's has no types
+class _Reader(ProcessReader):
     """
     Reads a pipe in pieces of its own size: Twisted's takes eight times as many turns.
     """
@@ -107,7 +111,7 @@ class _Reader(ProcessReader):  # type: ignore[misc] # Twisted's has no types
             self.dataReceived(data)
 
 
-class Child(Process):  # type: ignore[misc] # Twisted's has no types
+class Child(Process):
     """
     A program in a session of its own: signals at their defaults, none blocked, no descriptors but 0, 1 and 2.
 
@@ -136,7 +140,7 @@ class Child(Process):  # type: ignore[misc] # Twisted's has no types
         self._around = around
         super().__init__(reactor, launch.path, launch.argv, launch.env, launch.cwd, protocol, childFDs=pipes)
         if self.pid is not None:
-            unregisterReapProcessHandler(self.pid, self)  # type: ignore[no-untyped-call]
+            unregisterReapProcessHandler(self.pid, self)
             self._reaper.watch(self.pid, self.processEnded)
 
     def _trySpawnInsteadOfFork(
@@ -160,7 +164,7 @@ class Child(Process):  # type: ignore[misc] # Twisted's has no types
             resource.setrlimit(resource.RLIMIT_NOFILE, self._surroundings.files)
             return os.posix_spawn(
                 launch.path,
-                launch.argv,
+                list(launch.argv),
                 launch.env,
                 file_actions=actions,
                 setsid=True,

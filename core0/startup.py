@@ -27,7 +27,9 @@ class Startup:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, agent: IAgent, jobs: Jobs, find: Callable[[IAgent, str], ICommand | None]) -> None:
+    def __init__(
+        self, clock: IReactorTime, agent: IAgent, jobs: Jobs, find: Callable[[IAgent, str], ICommand | None]
+    ) -> None:
         self._clock = clock
         self._agent = agent
         self._jobs = jobs

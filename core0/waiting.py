@@ -86,7 +86,8 @@ class Bell:
         if self._rung:
             self._rung = False
             return
-        self._waiting = deferred = Deferred(self._left)
+        deferred: Deferred[None] = Deferred(self._left)
+        self._waiting = deferred
         timer = clock.callLater(seconds, self.ring) if clock is not None else None
         try:
             await deferred

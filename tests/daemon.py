@@ -41,7 +41,9 @@ class Daemon:
     :param user: run as this uid and gid.
     """
 
-    def __init__(self, config: str = "", *, user: int | None = None, limits: dict[int, tuple[int, int]] | None = None) -> None:
+    def __init__(
+        self, config: str = "", *, user: int | None = None, limits: dict[int, tuple[int, int]] | None = None
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="core0-"))
         self.state, self.run, self.log = self.folder / "state", self.folder / "run", self.folder / "log"
         self.config = self.folder / "core0.toml"

@@ -32,7 +32,8 @@ class BashArguments(Struct, frozen=True):
 @implementer(ICommand)
 class Bash(BaseCommand):
     """
-    Run a script with ``bash``, or with ``sh`` where there is no bash. The result is the script's, as with ``core.system``.
+    Run a script with ``bash``, or with ``sh`` where there is no bash. The result is the script's, as with
+    ``core.system``.
     """
 
     name = "bash"

@@ -49,8 +49,8 @@ def check_text(field: str, text: str | None) -> None:
 class SystemArguments(Struct, frozen=True):
     """
     ``name``: the program; looked up in PATH unless it holds a slash. ``args``: its arguments. ``dir``: its working
-    directory, which must exist; without it ``/``. ``env``: added to PATH, LANG and HOME. ``stdin``: what it reads, of any
-    length.
+    directory, which must exist; without it ``/``. ``env``: added to PATH, LANG and HOME. ``stdin``: what it reads, of
+    any length.
     """
 
     name: str
@@ -116,7 +116,8 @@ def signal_number(signal: int | str | None) -> int | None:
 
 class KillArguments(Struct, frozen=True):
     """
-    ``id``: of the command that started the job. ``signal``: by number or name; without it TERM, some seconds' grace, KILL.
+    ``id``: of the command that started the job. ``signal``: by number or name; without it TERM, some seconds' grace,
+    KILL.
     """
 
     id: str
@@ -129,9 +130,9 @@ class KillArguments(Struct, frozen=True):
 @implementer(ICommand)
 class Kill(BaseCommand):
     """
-    End a job and all processes that came of it: ``true``. Without ``signal`` they get TERM and, after ``kill_grace``, KILL,
-    and the job's state is KILLED. TERM or KILL as ``signal`` are sent once, and whenever the job ends it is KILLED. Any other
-    signal is sent once, and what it does is up to the processes. A killed job is never run again.
+    End a job and all processes that came of it: ``true``. Without ``signal`` they get TERM and, after ``kill_grace``,
+    KILL, and the job's state is KILLED. TERM or KILL as ``signal`` are sent once, and whenever the job ends it is
+    KILLED. Any other signal is sent once, and what it does is up to the processes. A killed job is never run again.
     """
 
     name = "core.kill"
@@ -176,8 +177,8 @@ class KillAll(BaseCommand):
 class State(BaseCommand):
     """
     What this Core and all processes of its jobs consume: ``cpu`` (% of one core since the last look, 0 at the first),
-    ``rss``, ``vms``, ``swap`` (bytes), summed up; ``jobs``, how many there are besides this one; and ``core0``, the same
-    figures of core0 itself with its ``uptime`` (s).
+    ``rss``, ``vms``, ``swap`` (bytes), summed up; ``jobs``, how many there are besides this one; and ``core0``, the
+    same figures of core0 itself with its ``uptime`` (s).
     """
 
     name = "core.state"

@@ -22,9 +22,10 @@ class ListArguments(Struct, frozen=True):
 @implementer(ICommand)
 class ProcessList(BaseCommand):
     """
-    The jobs that are not finished, this one included, oldest first: a list of ``cmd`` (the command as it was sent, defaults
-    filled in), ``cpu`` (% of one core since the last look), ``rss``, ``vms``, ``swap`` (bytes), ``starttime`` (ms since the
-    epoch, 0 if it has not started), ``state`` (waiting, starting, running, retrying, sleeping) and ``runs``.
+    The jobs that are not finished, this one included, oldest first: a list of ``cmd`` (the command as it was sent,
+    defaults filled in), ``cpu`` (% of one core since the last look), ``rss``, ``vms``, ``swap`` (bytes), ``starttime``
+    (ms since the epoch, 0 if it has not started), ``state`` (waiting, starting, running, retrying, sleeping) and
+    ``runs``.
     """
 
     name = "process.list"

@@ -52,8 +52,8 @@ class Registry:
 
     def add_installed(self) -> None:
         """
-        Offer those of other packages (entry-point group ``core0.commands``). One that is broken is logged and left out; a
-        name that is taken stays whose it was.
+        Offer those of other packages (entry-point group ``core0.commands``). One that is broken is logged and left out;
+        a name that is taken stays whose it was.
         """
         for point in entry_points(group=GROUP):
             try:
@@ -63,6 +63,7 @@ class Registry:
                     raise Invalid(f"there is a command {command.name} already")
                 self.add(command)
             except Exception:
-                self._log.failure("cannot offer the command {name} of {value}", Failure(), name=point.name, value=point.value)
+                text = "cannot offer the command {name} of {value}"
+                self._log.failure(text, Failure(), name=point.name, value=point.value)
             else:
                 self._log.info("offering {name} of {value}", name=command.name, value=point.value)

@@ -1,10 +1,10 @@
 """
 Trees of processes by cgroup v2: a job's first process is born in the job's cgroup, and nothing that it forks leaves it.
 
-Moving a process into a cgroup waits for an RCU grace period, some 8 ms when it happens now and then. A *thread* that moves
-itself between threaded cgroups waits for nothing (some 10 µs), and a process starts in the cgroup of the thread that
-forks it. So the reactor's thread steps into the job's cgroup, forks, and steps back: no launcher, and no moment at which
-a child is outside. The price: a threaded cgroup has no ``cgroup.kill`` and no ``cgroup.procs``; freezing it and
+Moving a process into a cgroup waits for an RCU grace period, some 8 ms when it happens now and then. A *thread* that
+moves itself between threaded cgroups waits for nothing (some 10 µs), and a process starts in the cgroup of the thread
+that forks it. So the reactor's thread steps into the job's cgroup, forks, and steps back: no launcher, and no moment at
+which a child is outside. The price: a threaded cgroup has no ``cgroup.kill`` and no ``cgroup.procs``; freezing it and
 killing its threads does the same.
 """
 
@@ -17,9 +17,9 @@ from collections.abc import Sequence
 
 from zope.interface import implementer
 
+from core0 import procfs
 from core0.errors import Core0Error
 from core0.interfaces import ITree, ITrees
-from core0 import procfs
 from core0.spawn import Start
 
 MAX_IDLE = 64  # empty cgroups kept for the next jobs: making one costs more than stepping into it
@@ -145,7 +145,7 @@ class CgroupTree:
         """
         Undo what ``kill`` did to the cgroup.
         """
-        if b"frozen 1" in procfs.read(f"{self.path}/cgroup.events") or procfs.read(f"{self.path}/cgroup.freeze")[:1] == b"1":
+        if procfs.read(f"{self.path}/cgroup.freeze")[:1] == b"1":
             self._freeze(False)
 
 

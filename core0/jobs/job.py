@@ -159,8 +159,8 @@ class Job:
 
     def cut(self, verdict: State | None) -> None:
         """
-        End the run that is under way; ``verdict`` is how it will have ended, None if that is nobody's business. The first
-        verdict stands; asking again cuts the grace of its processes short.
+        End the run that is under way; ``verdict`` is how it will have ended, None if that is nobody's business. The
+        first verdict stands; asking again cuts the grace of its processes short.
         """
         if self.verdict is None:
             self.verdict = verdict

@@ -3,7 +3,7 @@ The jobs of an agent: who runs, who waits, and what becomes of each.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -51,6 +51,7 @@ class Jobs:
         self.on_room: Callable[[], None] = lambda: None
         self.on_started: Callable[[Job], None] = lambda job: None
         self.on_ended: Callable[[Job, Outcome], None] = lambda job, outcome: None
+        self.send: Callable[[Job, int], Awaitable[None]] = _send
 
     def room(self) -> int:
         """
@@ -273,13 +274,6 @@ class Jobs:
             job.verdict, job.condemned = State.KILLED, True
         await self.send(job, signal)
 
-    async def send(self, job: Job, signal: int) -> None:
-        """
-        Send a signal to all processes of a job; replaced by the agent, which has threads.
-        """
-        if job.tree is not None:
-            job.tree.signal(signal)
-
     def _kill(self, job: Job) -> None:
         if job.live:
             job.cut(State.KILLED)
@@ -341,6 +335,14 @@ class Jobs:
 
     def _goes_on(self, job: Job) -> bool:
         return job.adapter.repeatable or job.phase == Phase.STARTING or goes_on(job.command, job.runs)
+
+
+async def _send(job: Job, signal: int) -> None:
+    """
+    Signal a job's processes here and now; an agent has threads for that.
+    """
+    if job.tree is not None:
+        job.tree.signal(signal)
 
 
 def _replaced(outcome: Outcome, state: State, code: int) -> Outcome:

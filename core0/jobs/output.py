@@ -112,7 +112,13 @@ class Output:
         if not (key and colon and value and bar):
             return
         kind, _, tags = kind.partition("|")
-        fields = {"time": int(self._now() * 1000), "key": key, "value": value, "type": kind, "tags": tags}
+        fields: dict[str, str | int | float] = {
+            "time": int(self._now() * 1000),
+            "key": key,
+            "value": value,
+            "type": kind,
+            "tags": tags,
+        }
         self._records.sample(self._job, fields, 0.0)
 
 

@@ -20,7 +20,15 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from core0.errors import Refusal
-from core0.interfaces import ICoreReactor, IJob, IProcesses, IRecords, ITree, ITrees, ThreadRunner
+from core0.interfaces import (
+    ICoreReactor,
+    IJob,
+    IProcesses,
+    IRecords,
+    ITree,
+    ITrees,
+    ThreadRunner,
+)
 from core0.jobs.output import Output
 from core0.messages import Outcome, State
 from core0.reaper import Reaper
@@ -242,7 +250,8 @@ class Processes:
                     return True
             except CancelledError:
                 pass  # nothing is quicker than KILL
-        self._log.error("processes cannot be killed, they hang in the kernel and are left: {pids}", pids=list(tree.pids()))
+        text = "processes cannot be killed, they hang in the kernel and are left: {pids}"
+        self._log.error(text, pids=list(tree.pids()))
         return False
 
     async def _emptied(self, tree: ITree, protocol: _Protocol, seconds: float) -> bool:

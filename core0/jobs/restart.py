@@ -56,7 +56,12 @@ def goes_on(command: Command, runs: int) -> bool:
 
 
 def after_run(
-    command: Command, outcome: Outcome, runs: int, step: int, seconds: float, jitter: Callable[[], float] = random.random
+    command: Command,
+    outcome: Outcome,
+    runs: int,
+    step: int,
+    seconds: float,
+    jitter: Callable[[], float] = random.random,
 ) -> Done | Retry | Recur:
     """
     What to do after a run.

@@ -1,9 +1,9 @@
 """
 Trees of processes without cgroups: each job's processes carry a number that they inherit and do not see.
 
-The number is the soft limit of ``RLIMIT_LOCKS``, which Linux has not looked at since 2.4.25. It passes through fork, exec,
-``setsid`` and an emptied environment, every user may set it, and ``/proc/<pid>/limits`` shows it. A program that wanted to
-escape could set it; one that does so by accident is not known.
+The number is the soft limit of ``RLIMIT_LOCKS``, which Linux has not looked at since 2.4.25. It passes through fork,
+exec, ``setsid`` and an emptied environment, every user may set it, and ``/proc/<pid>/limits`` shows it. A program that
+wanted to escape could set it; one that does so by accident is not known.
 """
 
 import os
@@ -14,8 +14,8 @@ from collections.abc import Sequence
 
 from zope.interface import implementer
 
-from core0.interfaces import ITree, ITrees
 from core0 import procfs
+from core0.interfaces import ITree, ITrees
 from core0.spawn import Start
 
 RLIMIT_LOCKS = 10

@@ -7,8 +7,8 @@ import time
 import weakref
 from collections.abc import Sequence
 
-from core0.interfaces import IJob, ITree, ThreadRunner, Usage
 from core0 import procfs
+from core0.interfaces import IJob, ITree, ThreadRunner, Usage
 
 _Seen = tuple[float, dict[int, tuple[int, float]]]  # when; of each pid: when it started, its CPU seconds
 

@@ -10,7 +10,11 @@ from typing import Any
 
 import txredisapi
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
+from twisted.internet.endpoints import (
+    HostnameEndpoint,
+    UNIXClientEndpoint,
+    wrapClientTLS,
+)
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
@@ -93,7 +97,7 @@ class Connection(txredisapi.SubscriberProtocol):  # type: ignore[misc] # txredis
         if self._on_message is not None:
             self._on_message(channel)
 
-    def command(self, *words: str | bytes | int | float) -> "Deferred[Any]":
+    def command(self, *words: str | bytes | float) -> "Deferred[Any]":
         """
         Send one command; several may be under way.
 
@@ -139,7 +143,8 @@ async def connect(reactor: Any, url: RedisURL, on_message: Callable[[bytes], Non
     if url.master:
         url = await _master(reactor, url)
     try:
-        connection: Connection = await endpoint(reactor, url).connect(_Once(Connection(on_message)))
+        connection = Connection(on_message)
+        await endpoint(reactor, url).connect(_Once(connection))
     except (ConnectError, DNSLookupError, OSError) as error:
         raise Lost(f"cannot reach {url}: {error}") from error
     try:

@@ -34,7 +34,12 @@ class Taker(Protocol):
     Who takes the commands.
     """
 
-    urgent: Sequence[str]
+    @property
+    def urgent(self) -> Sequence[str]:
+        """
+        The names of the commands that may not wait.
+        """
+        ...
 
     def room(self) -> int:
         """
@@ -63,7 +68,9 @@ class Consumer:
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, url: RedisURL, node: str, queues: Sequence[str], largest: int, taker: Taker) -> None:
+    def __init__(
+        self, reactor: Any, url: RedisURL, node: str, queues: Sequence[str], largest: int, taker: Taker
+    ) -> None:
         self._reactor = reactor
         self._url = url
         self._node = node
@@ -183,7 +190,7 @@ class Consumer:
         return reply[0], _entries(reply[1:])
 
     async def _take_urgent(self, connection: Connection) -> None:
-        words = (BATCH, URGENT_DEPTH, URGENT_LARGEST, *self._taker.urgent)
+        words: list[str | int] = [BATCH, URGENT_DEPTH, URGENT_LARGEST, *self._taker.urgent]
         reply = await self._link.once(connection, URGENT, (*self._keys(), *self._queues), words)
         if len(reply) > 1:
             await self._taker.admit(_entries(reply[1:]))

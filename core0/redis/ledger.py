@@ -14,7 +14,15 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from core0.interfaces import Claim, Final, ILedger
-from core0.messages import Mark, Rejection, Result, State, decode_mark, encode, rejection
+from core0.messages import (
+    Mark,
+    Rejection,
+    Result,
+    State,
+    decode_mark,
+    encode,
+    rejection,
+)
 from core0.redis import keys
 from core0.redis.connection import Lost, ReplyError
 from core0.redis.link import Link
@@ -253,4 +261,3 @@ def _shortened(final: Final) -> Final:
         for before, text, kept in zip(truncated, streams, short, strict=True)
     )
     return replace(final, result=replace(final.result, streams=short, truncated=dropped))
-

@@ -5,7 +5,7 @@ Log records, live output and samples on their way to Redis, on a connection of t
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -145,5 +145,6 @@ class RecordWriter:
 
 
 def _first(failure: Failure) -> Failure:
-    reason: Failure = failure.value.subFailure
+    failure.trap(FirstError)
+    reason: Failure = failure.value.subFailure  # type: ignore[union-attr] # it is a FirstError
     return reason

@@ -19,8 +19,8 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from core0.errors import ServerFailed
 from core0 import procfs
+from core0.errors import ServerFailed
 from core0.reaper import Reaper
 from core0.redis import acl
 from core0.redis.connection import RedisError, connect

@@ -50,27 +50,24 @@ def parse(text: str) -> RedisURL:
     text = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
     scheme = parts.scheme
     userinfo, _, hosts = parts.netloc.rpartition("@")
-    username, _, password = userinfo.partition(":")
-    credentials = {
-        "username": unquote(username) or None,
-        "password": unquote(password) or None,
-    }
+    user, _, secret = userinfo.partition(":")
+    username, password = unquote(user) or None, unquote(secret) or None
     if scheme == "redis+unix":
         if not parts.path.startswith("/"):
             raise ConfigError(f"{text!r}: expected redis+unix:///path/of/the/socket")
-        query = parse_qs(parts.query)
-        if "password" in query:
-            credentials["password"] = query["password"][0]
-        return RedisURL(path=unquote(parts.path), **credentials)
+        password = parse_qs(parts.query).get("password", [password])[0]
+        return RedisURL(path=unquote(parts.path), username=username, password=password)
     if scheme == "redis+sentinel":
         master = parts.path.strip("/")
         if not master or "/" in master or not hosts:
             raise ConfigError(f"{text!r}: expected redis+sentinel://host1,host2,host3/master-name")
-        return RedisURL(hosts=tuple(_address(host, SENTINEL_PORT, text) for host in hosts.split(",")), master=master, **credentials)
+        sentinels = tuple(_address(host, SENTINEL_PORT, text) for host in hosts.split(","))
+        return RedisURL(hosts=sentinels, master=master, username=username, password=password)
     if scheme in ("redis", "rediss"):
         if parts.path.strip("/") not in ("", "0"):
             raise ConfigError(f"{text!r}: only database 0 is used; leave the path out")
-        return RedisURL(hosts=(_address(hosts, DEFAULT_PORT, text),), tls=scheme == "rediss", **credentials)
+        address = _address(hosts, DEFAULT_PORT, text)
+        return RedisURL(hosts=(address,), tls=scheme == "rediss", username=username, password=password)
     raise ConfigError(f"{text!r}: expected redis://, rediss://, redis+unix:// or redis+sentinel://")
 
 
