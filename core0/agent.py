@@ -90,7 +90,7 @@ class Agent:
         self._gauge = Gauge(self.in_thread)
         self._left: dict[int, Mark] = {}
         self.sampler = Sampler(reactor, Gauge(self.in_thread), records, stats_interval)
-        jobs.on_started = self.sampler.add
+        jobs.on_started, jobs.on_stopped = self.sampler.add, self.sampler.remove
         jobs.on_ended = self._ended
         jobs.send = self._send
 

@@ -5,7 +5,6 @@ Shapes are those of ``docs/reference/protocol.rst``. JSON is UTF-8.
 """
 
 import hashlib
-import json
 import re
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any, TypeVar
@@ -13,12 +12,12 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+from core0 import odd_json
 from core0.errors import Refusal, Undecodable
 
 MAX_ID = 1024  # bytes, UTF-8
 TEN_YEARS = 10 * 365 * 86400.0  # no timer needs more, and epoll cannot wait for infinity
 MAX_SHOWN = 4096  # bytes of a payload on core:rejected
-SECOND_LOOK = 1 << 20  # bytes; a broken payload beyond this is not searched for its id
 
 Seconds = Annotated[float, Meta(le=TEN_YEARS)]
 Period = Annotated[float, Meta(ge=0, le=TEN_YEARS)]
@@ -193,11 +192,13 @@ def decode(payload: bytes) -> Command:
     :raises Undecodable: it is none; carries the id if there is a usable one.
     """
     try:
+        payload.decode()  # msgspec does not look into what it passes over
         command = _decode_command(payload)
     except msgspec.ValidationError as error:
         raise Undecodable(explain(error, payload, ""), _find_id(payload)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Undecodable(f"not JSON in UTF-8: {error}", _find_id(payload)) from error
+        text = odd_json.explain(odd_json.load(payload)) or f"not JSON in UTF-8: {error}"
+        raise Undecodable(text, _find_id(payload)) from error
     except RecursionError as error:
         raise Undecodable("nested too deeply: at most some 1,000 levels") from error
     if command.id and not usable_id(command.id):
@@ -222,14 +223,8 @@ def _find_id(payload: bytes) -> str | None:
     try:
         found = _decode_identity(payload).id
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        found = None
-        if len(payload) <= SECOND_LOOK:
-            # Python's own parser admits what msgspec does not: lone surrogates, NaN
-            try:
-                value = json.loads(payload)
-                found = value.get("id") if isinstance(value, dict) else None
-            except (ValueError, RecursionError):
-                pass
+        value = odd_json.load(payload)
+        found = value.get("id") if isinstance(value, dict) else None
     return found if isinstance(found, str) and usable_id(found) else None
 
 

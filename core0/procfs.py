@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,36 +51,40 @@ def parse_stat(data: bytes) -> tuple[bytes, list[bytes]] | None:
     return (fields[0], fields[1:]) if bracket and len(fields) > 20 else None
 
 
-def parse_status(data: bytes) -> dict[bytes, int]:
+def parse_swap(status: bytes) -> int:
     """
-    The numbers of ``/proc/<pid>/status`` by name; sizes in kB, as there.
+    Bytes of swap that the text of ``/proc/<pid>/status`` tells of.
     """
-    found = {}
-    for line in data.splitlines():
-        name, _, value = line.partition(b":")
-        words = value.split()
-        if words and words[0].isdigit():
-            found[name] = int(words[0])
-    return found
+    _, _, rest = status.partition(b"VmSwap:")
+    words = rest.split(maxsplit=1)
+    return int(words[0]) * 1024 if words else 0
 
 
-def figures(pid: int) -> Figures | None:
+def figures(pid: int, swap: bool = True) -> Figures | None:
     """
     What a process consumes; None if it is gone.
+
+    :param swap: whether to look for swap: half of the work, and for nothing on a machine without.
     """
     stat = parse_stat(read(f"/proc/{pid}/stat"))
     if stat is None:
         return None
     _, fields = stat
-    status = parse_status(read(f"/proc/{pid}/status"))
     return Figures(
         cpu=(int(fields[10]) + int(fields[11])) / _TICKS,
         started=int(fields[18]),
-        rss=status.get(b"VmRSS", 0) * 1024,
-        vms=status.get(b"VmSize", 0) * 1024,
-        swap=status.get(b"VmSwap", 0) * 1024,
-        threads=status.get(b"Threads", 0),
+        rss=int(fields[20]) * _PAGE,
+        vms=int(fields[19]),
+        swap=parse_swap(read(f"/proc/{pid}/status")) if swap else 0,
+        threads=int(fields[16]),
     )
+
+
+def swapping() -> bool:
+    """
+    Whether the machine has any swap.
+    """
+    return read("/proc/swaps").count(b"\n") > 1
 
 
 def alive(pid: int) -> bool:

@@ -2,6 +2,7 @@
 Waiting in coroutines: for something to happen, or for some time.
 """
 
+from collections import deque
 from collections.abc import Awaitable
 from typing import Any, Generic, TypeVar
 
@@ -97,6 +98,40 @@ class Bell:
 
     def _left(self, deferred: "Deferred[None]") -> None:
         self._waiting = None
+
+
+class Turns:
+    """
+    Spreads work that takes its time over turns of the reactor, so that others come to theirs in between.
+
+    :param budget: seconds in a turn after which the rest waits for the next one.
+    """
+
+    def __init__(self, clock: IReactorTime, budget: float) -> None:
+        self._clock = clock
+        self._budget = budget
+        self._waiting: deque[Deferred[None]] = deque()
+
+    async def mine(self) -> None:
+        """
+        Until it is one's turn.
+        """
+        deferred: Deferred[None] = Deferred()
+        self._waiting.append(deferred)
+        if len(self._waiting) == 1:
+            self._clock.callLater(0, self._go)
+        await deferred
+
+    def _go(self) -> None:
+        end = self._clock.seconds() + self._budget
+        while self._waiting:
+            # it stays in line meanwhile: then whoever comes does not ask for another turn
+            self._waiting[0].callback(None)
+            self._waiting.popleft()
+            if self._clock.seconds() >= end:
+                break
+        if self._waiting:
+            self._clock.callLater(0, self._go)
 
 
 async def pause(clock: IReactorTime, seconds: float) -> None:

@@ -2,7 +2,6 @@
 The ``process.*`` commands that clients of this protocol's family send.
 """
 
-import msgspec
 from msgspec import Struct
 from zope.interface import implementer
 
@@ -63,7 +62,7 @@ def _command(id: str, command: Command) -> dict[str, object]:
     return {
         "id": id,
         "command": command.command,
-        "arguments": {} if bytes(command.arguments) == b"null" else msgspec.json.decode(command.arguments),
+        "arguments": {} if bytes(command.arguments) == b"null" else command.arguments,
         "queue": command.queue or "",
         "stats_interval": command.stats_interval or 0,
         "max_time": command.max_time or 0,

@@ -79,7 +79,7 @@ class CgroupTree:
         """
         The living processes, threads told apart from them.
         """
-        return [pid for pid in self._threads() if os.path.exists(f"/proc/{pid}/task/{pid}") and _leads(pid)]
+        return [pid for pid in self._threads() if _leads(pid)]
 
     def _threads(self) -> list[int]:
         return [int(word) for word in procfs.read(f"{self.path}/cgroup.threads").split()]
@@ -150,7 +150,14 @@ class CgroupTree:
 
 
 def _leads(pid: int) -> bool:
-    return procfs.parse_status(procfs.read(f"/proc/{pid}/status")).get(b"Tgid") == pid
+    """
+    Whether this is a process, not one of its further threads: those have no descriptor.
+    """
+    try:
+        os.close(os.pidfd_open(pid))
+    except OSError:
+        return False
+    return True
 
 
 @implementer(ITrees)

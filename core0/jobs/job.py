@@ -62,8 +62,10 @@ class Job:
         "attached_to",
         "command",
         "condemned",
+        "detached_from",
         "digest",
         "done",
+        "due",
         "ended",
         "id",
         "phase",
@@ -113,9 +115,11 @@ class Job:
         self.started = 0.0
         self.ended = 0.0
         self.step = 0
+        self.due = 0  # the second of its next sample
         self.running: Deferred[Any] | None = None
         self.timer: IDelayedCall | None = None
-        self.attached_to: Any = None
+        self.attached_to: Callable[[Job], None] | None = None
+        self.detached_from: Callable[[Job], None] | None = None
         self.done: Occurrence[Outcome | None] | None = None
         self.watch: Callable[[str], object] | None = None
 
@@ -156,13 +160,15 @@ class Job:
         Its processes are gone.
         """
         self.tree, self.pid = None, 0
+        if self.detached_from is not None:
+            self.detached_from(self)
 
     def cut(self, verdict: State | None) -> None:
         """
         End the run that is under way; ``verdict`` is how it will have ended, None if that is nobody's business. The
-        first verdict stands; asking again cuts the grace of its processes short.
+        first verdict stands, unless a client kills the job; asking again cuts the grace of its processes short.
         """
-        if self.verdict is None:
+        if self.verdict is None or verdict == State.KILLED:
             self.verdict = verdict
         if self.running is not None:
             self.running.cancel()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 FILE_NAME = "jobs.log"
 PIECES = 16  # the total is so many files
 MAX_LINES = 20_000
-MAX_BYTES = 32 << 20
+MAX_BYTES = 8 << 20
 
 
 class LogFiles:

@@ -17,9 +17,12 @@ from core0.jobs.job import Job, Phase
 from core0.jobs.queues import Queues
 from core0.jobs.restart import Recur, Retry, after_run, goes_on
 from core0.messages import Mark, Outcome, State, refusal, result_of
-from core0.waiting import Occurrence
+from core0.waiting import Occurrence, Turns, pause
 
 KILLED_CODE = 137
+STARTING = 128  # jobs on their way to start at once; the others wait, which takes less memory
+START_BUDGET = 0.003  # seconds of a turn spent on starting programs, each some 0.3 ms
+AT_ONCE = 50  # jobs ended in one turn
 DEADLY = frozenset({9, 15})
 MAX_WAITING_BYTES = 256 << 20
 LATE = 86400.0  # seconds that a recurring result outlives the time when the next one is due
@@ -31,6 +34,7 @@ class Jobs:
     :param limit: jobs that may be live at once; urgent ones do not ask.
     :param waiting: jobs beyond that which are taken and wait.
     :param core: the number that results carry: 0 for a host.
+    :ivar waiting_bytes: of the payloads of jobs that are not live.
     """
 
     _log = Logger()
@@ -44,12 +48,16 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._ready: deque[Job] = deque()
         self._queues = Queues()
-        self._bytes = 0
+        self._turns = Turns(clock, START_BUDGET)
+        self._starting = 0
+        self._pumping = False
+        self.waiting_bytes = 0
         self._stopping = False
         self._idle: Occurrence[None] | None = None
         self.live = 0
         self.on_room: Callable[[], None] = lambda: None
         self.on_started: Callable[[Job], None] = lambda job: None
+        self.on_stopped: Callable[[Job], None] = lambda job: None
         self.on_ended: Callable[[Job, Outcome], None] = lambda job, outcome: None
         self.send: Callable[[Job, int], Awaitable[None]] = _send
 
@@ -57,9 +65,9 @@ class Jobs:
         """
         How many more commands can be taken.
         """
-        if self._bytes >= MAX_WAITING_BYTES:
+        if self.waiting_bytes >= MAX_WAITING_BYTES:
             return 0
-        return max(0, self._limit - self.live) + self._waiting - (len(self._jobs) - self.live)
+        return max(0, max(0, self._limit - self.live) + self._waiting - (len(self._jobs) - self.live))
 
     def listed(self) -> Sequence[Job]:
         """
@@ -87,13 +95,19 @@ class Jobs:
         Take on a job; it runs when its turn comes, not before ``due`` (seconds since the epoch).
         """
         self._jobs[job.id] = job
-        self._bytes += job.size
-        if due > self._clock.seconds():
-            job.phase = Phase.SLEEPING
-            job.timer = self._clock.callLater(due - self._clock.seconds(), self._again, job)
-            return
-        self._line_up(job)
-        self._pump()
+        self.waiting_bytes += job.size
+        wait = due - self._clock.seconds()
+        if wait <= 0:
+            self._line_up(job)
+            self._pump()
+        elif not job.runs:
+            self._defer(job, Phase.SLEEPING, wait)
+        elif self._queues.enter(job):  # else it waits for its turn, which takes its time, too
+            self._defer(job, Phase.RETRYING, wait)
+
+    def _defer(self, job: Job, phase: Phase, seconds: float) -> None:
+        job.phase = phase
+        job.timer = self._clock.callLater(seconds, self._again, job)
 
     def _line_up(self, job: Job) -> None:
         if not self._queues.enter(job):
@@ -115,17 +129,27 @@ class Jobs:
             self._ready.append(job)
 
     def _pump(self) -> None:
-        while self._ready and self.live < self._limit and not self._stopping:
-            job = self._ready.popleft()
-            if job.phase == Phase.WAITING:
-                self._start(job)
+        """
+        Start those that are ready, as far as there is room. What it starts may call it again: the first call goes on.
+        """
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            while self._ready and self.live < self._limit and self._starting < STARTING and not self._stopping:
+                job = self._ready.popleft()
+                if job.phase == Phase.WAITING:
+                    self._start(job)
+        finally:
+            self._pumping = False
 
     def _start(self, job: Job) -> None:
         if self._stopping:
             return
         job.move(Phase.STARTING)
+        self._starting += 1
         self.live += 1
-        self._bytes -= job.size
+        self.waiting_bytes -= job.size
         job.verdict, job.condemned = None, False
         running = Deferred.fromCoroutine(self._run(job))
         if job.live:
@@ -160,6 +184,8 @@ class Jobs:
     async def _note(self, job: Job) -> None:
         if not job.adapter.repeatable:
             await self._ledger.mark(job.seq, self._mark(job, job.runs + 1))
+            if not job.adapter.urgent:
+                await self._turns.mine()
 
     def _mark(self, job: Job, runs: int, wait: float = 0.0) -> Mark:
         now = self._clock.seconds()
@@ -168,11 +194,13 @@ class Jobs:
 
     def _begin(self, job: Job) -> None:
         job.move(Phase.RUNNING)
+        self._starting -= 1
         job.runs += 1
         job.started = self._clock.seconds()
-        job.attached_to = self._attached
+        job.attached_to, job.detached_from = self._attached, self.on_stopped
         if job.command.max_time and job.command.max_time > 0:
             job.timer = self._clock.callLater(job.command.max_time, job.cut, State.TIMEOUT)
+        self._pump()
 
     def _attached(self, job: Job) -> None:
         self._ledger.mark(job.seq, self._mark(job, job.runs))
@@ -184,6 +212,7 @@ class Jobs:
         job.running = None
         job.ended = self._clock.seconds()
         if job.phase == Phase.STARTING:
+            self._starting -= 1
             job.started = job.ended
 
     def _settle(self, job: Job, outcome: Outcome) -> None:
@@ -191,6 +220,8 @@ class Jobs:
         Publish, try again, or both.
         """
         if self._stopping and outcome.cut and job.verdict is None:
+            if job.phase == Phase.STARTING:  # noted, but it has not run
+                self._ledger.mark(job.seq, Mark(runs=job.runs, due=int(job.ended * 1000)))
             self._forget(job)  # unfinished: the next core0 goes on with it
             return
         following = after_run(job.command, outcome, job.runs, job.step, job.ended - job.started)
@@ -212,7 +243,7 @@ class Jobs:
         self._changed()
 
     def _later(self, job: Job, seconds: float) -> None:
-        self._bytes += job.size
+        self.waiting_bytes += job.size
         self._ledger.mark(job.seq, self._mark(job, job.runs, seconds))
         if not self._stopping:
             job.timer = self._clock.callLater(seconds, self._again, job)
@@ -270,7 +301,7 @@ class Jobs:
             return
         if job.tree is None:
             raise Refusal(409, f"cannot send signal {signal} to job {id!r} while it is {job.state}: it has no process")
-        if signal in DEADLY and job.verdict is None:
+        if signal in DEADLY:
             job.verdict, job.condemned = State.KILLED, True
         await self.send(job, signal)
 
@@ -283,7 +314,7 @@ class Jobs:
         self._pump()
 
     def _settle_waiting(self, job: Job) -> None:
-        self._bytes -= job.size
+        self.waiting_bytes -= job.size
         job.stop_timer()
         if not job.runs:
             job.started = job.ended = self._clock.seconds()
@@ -306,7 +337,9 @@ class Jobs:
             self._settle_waiting(job)
         for job in waiting:
             self._finish_waiting(job)
-        for job in killed:
+        for place, job in enumerate(killed):
+            if place % AT_ONCE == AT_ONCE - 1:
+                await pause(self._clock, 0)  # thousands of them would keep the reactor for a second
             if job.live:
                 job.cut(State.KILLED)
         self._pump()

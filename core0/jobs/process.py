@@ -56,6 +56,13 @@ class Program:
     env: Mapping[str, str] = field(default_factory=dict)
     stdin: str | None = None
 
+    @property
+    def workdir(self) -> str:
+        """
+        Where it starts, absolute: core0's own working directory is nobody's business.
+        """
+        return os.path.join("/", self.directory or "")
+
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """
@@ -71,24 +78,21 @@ def locate(program: Program, env: Mapping[str, str]) -> str:
 
     :raises Refusal: 400, the directory is none; 127, there is no such program; 126, it is not executable.
     """
-    directory = program.directory or "/"
-    if not os.path.isdir(directory):
-        raise Refusal(400, f"arguments.dir: expected an existing directory, got {directory!r}")
+    directory = program.workdir
+    if not os.path.isdir(directory) or not os.access(directory, os.X_OK):
+        raise Refusal(400, f"arguments.dir: expected an existing directory that can be entered, got {directory!r}")
     if "/" in program.name:
         path: str | None = os.path.join(directory, program.name)
         found = os.path.exists(path)  # type: ignore[arg-type]
     else:
-        path = shutil.which(program.name, path=env.get("PATH", PATH))
-        found = path is not None or _unusable(program.name, env.get("PATH", PATH))
+        folders = [os.path.join(directory, folder) for folder in env["PATH"].split(":")]
+        path = shutil.which(program.name, path=":".join(folders))
+        found = path is not None or any(os.path.exists(os.path.join(folder, program.name)) for folder in folders)
     if not found:
         raise Refusal(NOT_FOUND, f"cannot run {program.name!r}: no such program; check arguments.name and PATH")
     if path is None or not os.access(path, os.X_OK) or not stat.S_ISREG(os.stat(path).st_mode):
         raise Refusal(NOT_EXECUTABLE, f"cannot run {program.name!r}: it is not an executable file")
     return path
-
-
-def _unusable(name: str, path: str) -> bool:
-    return any(os.path.exists(os.path.join(directory, name)) for directory in path.split(":") if directory)
 
 
 def _why_not(error: OSError, program: Program) -> Refusal:
@@ -214,7 +218,7 @@ class Processes:
             started.append(self._trees.spawn(start))
             return started[0][0]
 
-        launch = Launch(path, [program.name, *program.args], env, program.directory or "/")
+        launch = Launch(path, [program.name, *program.args], env, program.workdir)
         pipes: dict[int, int | str] = {0: self._null if program.stdin is None else "w", 1: "r", 2: "r"}
         try:
             child = Child(self._reactor, self._reaper, self._surroundings, protocol, launch, pipes, around)

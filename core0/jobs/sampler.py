@@ -30,7 +30,7 @@ class Sampler:
         self._records = records
         self._default = default
         # by the second in which they are due: the cost of a tick is that of the jobs due in it
-        self._due: dict[int, list[Job]] = {}
+        self._due: dict[int, set[Job]] = {}
         self._ticked = int(clock.seconds())
         self._loop = LoopingCall(self._tick)
         self._loop.clock = clock
@@ -50,12 +50,22 @@ class Sampler:
 
     def add(self, job: Job) -> None:
         """
-        Sample this job from now on, until its processes are gone.
+        Sample this job from now on, until it is removed.
         """
         interval = job.command.stats_interval or self._default
         if interval > 0:
-            second = max(int(self._clock.seconds() + interval), self._ticked + 1)
-            self._due.setdefault(second, []).append(job)
+            job.due = max(int(self._clock.seconds() + interval), self._ticked + 1)
+            self._due.setdefault(job.due, set()).add(job)
+
+    def remove(self, job: Job) -> None:
+        """
+        Its processes are gone.
+        """
+        others = self._due.get(job.due)
+        if others is not None:
+            others.discard(job)
+            if not others:
+                del self._due[job.due]
 
     def _tick(self) -> "Deferred[None]":
         return Deferred.fromCoroutine(self._sample()).addErrback(self._failed)

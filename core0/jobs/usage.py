@@ -23,16 +23,18 @@ class Meter:
     def __init__(self) -> None:
         self._seen: _Seen | None = None
 
-    def look(self, pids: Sequence[int]) -> Usage:
+    def look(self, pids: Sequence[int], swap: bool = True) -> Usage:
         """
         Sum up these processes. Reads /proc: call it in a thread.
+
+        :param swap: whether the machine has any.
         """
         now = time.monotonic()
         before, seen = self._seen or (now, {})
         after: dict[int, tuple[int, float]] = {}
         spent, rss, vms, swap, threads = 0.0, 0, 0, 0, 0
         for pid in pids:
-            figures = procfs.figures(pid)
+            figures = procfs.figures(pid, swap)
             if figures is None:
                 continue
             after[pid] = (figures.started, figures.cpu)
@@ -81,4 +83,5 @@ class Gauge:
 
 
 def _measure(meters: Sequence[tuple[Meter, ITree | None]], own: Meter) -> tuple[Usage, list[Usage]]:
-    return own.look([os.getpid()]), [meter.look(tree.pids() if tree else ()) for meter, tree in meters]
+    swap = procfs.swapping()
+    return own.look([os.getpid()], swap), [meter.look(tree.pids() if tree else (), swap) for meter, tree in meters]

@@ -109,16 +109,28 @@ class Ledger:
 
     async def claim(self, claims: Sequence[Claim]) -> Sequence[bool]:
         """
-        Ask for all at once.
+        Ask for all at once; but an answer that is still to be written comes before the claim of a later entry to its id.
+        """
+        answered = {item.id: item.seq for item in reversed(self._pending) if isinstance(item, Final)}
+        late = [claim for claim in claims if answered.get(claim.id, claim.seq) < claim.seq]
+        granted = await self._claim([claim for claim in claims if claim not in late])
+        if late:
+            await self.flushed()
+            granted |= await self._claim(late)
+        return [claim.seq in granted for claim in claims]
+
+    async def _claim(self, claims: Sequence[Claim]) -> set[int]:
+        """
+        :returns: the numbers of those that shall run.
         """
         words: list[str | int] = [self._life, self._node]
         for claim in claims:
             words += (claim.seq, claim.id, claim.digest)
-        answers = await self._link.call(CLAIM, (self._unfinished, self._marks), words)
-        for claim, verdict in zip(claims, answers, strict=True):
+        verdicts = await self._link.call(CLAIM, (self._unfinished, self._marks), words) if claims else ()
+        for claim, verdict in zip(claims, verdicts, strict=True):
             if verdict == 2:
                 await self._conflict(claim.seq, claim.id)
-        return [verdict == 0 for verdict in answers]
+        return {claim.seq for claim, verdict in zip(claims, verdicts, strict=True) if verdict == 0}
 
     async def _conflict(self, seq: int, id: str) -> None:
         """

@@ -13,12 +13,14 @@ from twisted.python.failure import Failure
 from core0.redis import keys
 from core0.redis.connection import Connection, Lost, ReplyError
 from core0.redis.link import Link
+from core0.redis.script import SAMPLE
 from core0.waiting import Bell, Occurrence, pause
 
 MAX_ITEMS = 20_000
-MAX_BYTES = 32 << 20
+MAX_BYTES = 8 << 20
 RETRY = 1.0  # seconds
 FLUSH = 0.02  # seconds that records gather before they are written together
+SAMPLES = 200  # written by one call of the script
 SLACK = 2  # a sample lives for so many intervals, and a result's life
 
 
@@ -136,11 +138,13 @@ class RecordWriter:
             sent.append(connection.command("RPUSH", key, *lines))
             sent.append(connection.command("LTRIM", key, -keys.MAX_STREAM, -1))
             sent.append(connection.command("EXPIRE", key, self._life))
-        for job, fields, life in samples:
-            key = keys.stats(job)
-            words = [word for pair in fields.items() for word in pair]
-            sent.append(connection.command("XADD", key, "MAXLEN", "~", keys.MAX_SAMPLES, "*", *words))
-            sent.append(connection.command("EXPIRE", key, int(self._life + SLACK * life)))
+        for first in range(0, len(samples), SAMPLES):
+            words: list[Any] = [keys.MAX_SAMPLES]
+            for job, fields, life in samples[first : first + SAMPLES]:
+                words += (keys.stats(job), int(self._life + SLACK * life), 2 * len(fields))
+                for pair in fields.items():
+                    words += pair
+            sent.append(connection.command("EVALSHA", SAMPLE.sha, 0, *words))
         await gatherResults(sent, consumeErrors=True).addErrback(_first)
 
 

@@ -1,0 +1,376 @@
+"""
+``corectl``: talks to core0 from a shell.
+"""
+
+import json
+import math
+import os
+import sys
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+try:
+    import click
+except ModuleNotFoundError:
+    raise SystemExit("corectl: click is missing: pip install 'core0[cli]'") from None
+
+if TYPE_CHECKING:
+    from core0.client.client import Client
+    from core0.client.live import Screen
+    from core0.client.signals import Signals
+    from core0.messages import Result
+
+ANSWER = 10.0  # seconds for what core0 answers at once
+BROKEN_PIPE = 128 + 13
+FACTS = ("os", "cpu", "mem", "disk", "nic")
+F = TypeVar("F", bound=Callable[..., Any])
+Work = Callable[["Signals", "Client"], Awaitable[int]]
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    places = context.ensure_object(dict)
+    if value is not None and parameter.name is not None:
+        places[parameter.name] = value
+
+
+def placed(command: F) -> F:
+    """
+    Add the options that say where core0 is.
+    """
+    for name, text in (
+        ("node", "Address this node, <gid>:<nid>, of those that share the server."),
+        ("config", "The configuration file of core0, which says where it listens."),
+        ("url", "Where core0 takes commands, as a URL: redis://host:port. [env: CORE0_URL]"),
+        ("socket", "Where core0 takes commands, as the path of a unix socket."),
+    ):
+        option = click.option(f"--{name}", metavar=name.upper(), help=text, expose_value=False, callback=_remember)
+        command = option(command)
+    return command
+
+
+as_json = click.option("--json", "raw", is_flag=True, help="Print the JSON that core0 sends.")
+patience = click.option(
+    "--timeout", type=float, default=ANSWER, show_default=True, help="Seconds to wait for the answer."
+)
+
+
+def drive(work: Work) -> NoReturn:
+    """
+    Connect, do it, and exit with the status it gives.
+
+    :param work: called with the signals of this process, and the client.
+    """
+    from twisted.internet import reactor
+    from twisted.internet.defer import CancelledError, Deferred
+
+    from core0.client.client import Client
+    from core0.client.find import find
+    from core0.client.signals import Signals
+    from core0.errors import Core0Error
+
+    places = dict(click.get_current_context().obj or {})
+    node = places.pop("node", "")
+    codes: list[int] = []
+
+    async def session() -> int:
+        place = find(**places, environ=os.environ, root=os.geteuid() == 0)
+        async with await Client.connect(reactor, place.url, node=node or place.node) as client:
+            return await work(signals, client)
+
+    async def main() -> None:
+        try:
+            codes.append(await session())
+        except Core0Error as error:
+            fail(str(error), codes)
+        except CancelledError:
+            pass
+        except BrokenPipeError:
+            codes.append(BROKEN_PIPE)
+        finally:
+            reactor.callLater(0, reactor.stop)  # type: ignore[attr-defined] # is a module to mypy
+
+    def cancel(number: int) -> None:
+        codes.append(128 + number)
+        task.cancel()
+
+    signals = Signals(reactor, cancel)
+    task = Deferred.fromCoroutine(main())
+    task.addErrback(lambda failure: failure.printTraceback())
+    reactor.run(installSignalHandlers=False)  # type: ignore[attr-defined] # is a module to mypy
+    leave(codes[0] if codes else 1)
+
+
+def fail(text: str, codes: list[int]) -> None:
+    """
+    Say why, and have the exit status say so.
+    """
+    click.echo(f"corectl: {text}", err=True)
+    codes.append(1)
+
+
+def leave(code: int) -> NoReturn:
+    """
+    Exit; whoever reads stdout may be gone by now.
+    """
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def ask(command: str, arguments: Any, timeout: float, show: Callable[[Any], object] | None) -> NoReturn:
+    """
+    Have core0 answer, and print the answer.
+
+    :param show: prints it; None for JSON.
+    """
+
+    async def work(signals: "Signals", client: "Client") -> int:
+        result = await client.run(command, arguments, timeout=timeout)
+        return _answered(result, show)
+
+    drive(work)
+
+
+def _answered(result: "Result", show: Callable[[Any], object] | None) -> int:
+    from core0.client.run import exit_code, reason
+
+    why = reason(result)
+    if result.state != "SUCCESS":
+        click.echo(f"corectl: {why or result.data or result.state}", err=True)
+    elif show is None:
+        click.echo(result.data)
+    else:
+        show(json.loads(result.data))
+    return exit_code(result)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@placed
+def corectl() -> None:
+    """
+    Talk to core0, the process manager of a host.
+
+    Without an option that says where core0 is, it is looked for where the configuration of this host puts it.
+    """
+
+
+@corectl.command()
+@placed
+@patience
+def ping(timeout: float) -> None:
+    """
+    Ask whether core0 is there.
+    """
+    ask("core.ping", {}, timeout, click.echo)
+
+
+def _variables(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    pairs = [value.partition("=") for value in values]
+    for name, equals, _ in pairs:
+        if not name or not equals:
+            raise click.BadParameter(f"expected NAME=VALUE, got {name or equals!r}")
+    return {name: value for name, _, value in pairs}
+
+
+def _input(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value != "-":
+        return value
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise click.BadParameter(f"core0 takes text in UTF-8 only: {error}") from error
+
+
+@corectl.command(context_settings={"allow_interspersed_args": False})
+@placed
+@click.option("--queue", help="Run after those that were sent to this queue before.")
+@click.option("--max-time", type=float, help="End it after so many seconds.")
+@click.option("--max-restart", type=int, help="Run it so many times more if it fails.")
+@click.option("--dir", "directory", help="Its working directory. [default: /]")
+@click.option("--env", multiple=True, metavar="NAME=VALUE", callback=_variables, help="Add to its environment.")
+@click.option("--stdin", callback=_input, metavar="TEXT", help="What it reads from stdin; - for what corectl reads.")
+@click.option(
+    "--timeout", type=float, default=math.inf, help="Wait so many seconds; it goes on after that. Exits with 124."
+)
+@click.option("--detach", is_flag=True, help="Print its id and do not wait.")
+@click.option("--id", help="Its id. [default: a new UUID]")
+@click.option("--tag", "tags", multiple=True, help="Handed back with the result.")
+@click.option("--json", "raw", is_flag=True, help="Print the result as core0 sends it, and nothing before.")
+@click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(directory: str | None, env: dict[str, str], stdin: str | None, **given: Any) -> None:
+    """
+    Run a program on the host of core0, without a shell: corectl run -- ls -l
+
+    Its stdout and stderr come out here while it runs, and corectl exits as it does: with its status, or with 128 + n if
+    signal n ended it; 127 if there is no such program, 126 if it is not executable, 1 if core0 refuses or cannot be
+    reached. Ctrl-C (and TERM, and HUP) kills it with all that it started, and exits with 130; once more leaves at once.
+
+    \b
+    What it prints with a level (LEVEL::TEXT) comes out without the level:
+      3 user, 4 operator, 7 warning, 8 error, 9 critical   on stderr
+      20 to 23 and 30, its result                          on stdout, at the end
+      5, 6, 10, 11                                         not at all
+    Bytes that are no UTF-8 come out as U+FFFD.
+    """
+    from core0.client.client import Fields
+    from core0.client.run import Request
+    from core0.client.run import run as run_here
+
+    name, *args = given["program"]
+    arguments = {"name": name, "args": args, "dir": directory, "env": env, "stdin": stdin}
+    fields = Fields(
+        queue=given["queue"], max_time=given["max_time"], max_restart=given["max_restart"], tags=list(given["tags"])
+    )
+    request = Request(arguments, fields, given["id"], given["timeout"])
+
+    async def work(signals: "Signals", client: "Client") -> int:
+        if given["detach"]:
+            click.echo(await client.submit("core.system", arguments, id=request.id, **fields))
+            return 0
+        if given["raw"]:
+            id = await client.submit("core.system", arguments, id=request.id, **fields)
+            return _print_result(await client.wait(id, request.timeout))
+        return await run_here(signals.reactor, client, request, _screen(), signals.on_signal)
+
+    drive(work)
+
+
+def _screen() -> "Screen":
+    from core0.client.live import Screen
+
+    return Screen(sys.stdout.buffer, sys.stderr.buffer)
+
+
+def _print_result(result: "Result") -> int:
+    from core0.client.run import exit_code
+    from core0.messages import encode
+
+    click.echo(encode(result))
+    return exit_code(result)
+
+
+def _payload(text: str) -> tuple[bytes, str]:
+    """
+    A command as it is to be pushed, and its id.
+    """
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise click.BadParameter(f"expected a command in JSON: {error}", param_hint="COMMAND") from None
+    if not isinstance(content, dict):
+        raise click.BadParameter(f"expected a JSON object, got {text[:40]!r}", param_hint="COMMAND")
+    if isinstance(content.get("id"), str) and content["id"]:
+        return text.encode("utf-8", "surrogateescape"), content["id"]
+    id = str(uuid.uuid4())
+    return json.dumps({**content, "id": id}).encode(), id
+
+
+@corectl.command()
+@placed
+@click.option("--timeout", type=float, default=math.inf, help="Seconds to wait for the result.")
+@click.argument("command", callback=_input)
+def raw(command: str, timeout: float) -> None:
+    """
+    Push a command as it is, and print its result: corectl raw '{"command": "core.ping"}'
+
+    COMMAND is JSON, or - to read it from stdin. It gets an id if it has none.
+    """
+    payload, id = _payload(command)
+
+    async def work(signals: "Signals", client: "Client") -> int:
+        await client.push(payload)
+        return _print_result(await client.wait(id, timeout))
+
+    drive(work)
+
+
+@corectl.command()
+@placed
+@patience
+@as_json
+def state(timeout: float, raw: bool) -> None:
+    """
+    Show what core0 and all its jobs consume.
+    """
+    ask("core.state", {}, timeout, None if raw else lambda found: _tables().print_state(found))
+
+
+@corectl.command()
+@placed
+@patience
+@as_json
+def ps(timeout: float, raw: bool) -> None:
+    """
+    List the jobs that are not finished.
+    """
+    ask("process.list", {}, timeout, None if raw else lambda found: _tables().print_jobs(found))
+
+
+@corectl.command()
+@placed
+@patience
+@as_json
+@click.argument("what", type=click.Choice(FACTS))
+def info(what: str, timeout: float, raw: bool) -> None:
+    """
+    Show facts about the host.
+    """
+    ask(f"info.{what}", {}, timeout, None if raw else lambda found: _tables().print_facts(found))
+
+
+def _tables() -> Any:
+    try:
+        from core0.client import show
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"{error.name} is missing: pip install 'core0[cli]'") from error
+    return show
+
+
+@corectl.command()
+@placed
+@patience
+@click.option(
+    "--signal", "number", metavar="SIGNAL", help="Send only this, by number or name. [default: TERM, then KILL]"
+)
+@click.argument("id")
+def kill(id: str, number: str | None, timeout: float) -> None:
+    """
+    End a job and all its processes.
+    """
+    given = int(number) if number is not None and number.isdecimal() else number
+    ask("core.kill", {"id": id, "signal": given}, timeout, lambda answer: None)
+
+
+@corectl.command()
+@placed
+@click.option("--timeout", type=float, default=0.0, show_default=True, help="Seconds to wait for it.")
+@as_json
+@click.argument("id")
+def result(id: str, timeout: float, raw: bool) -> None:
+    """
+    Show the result of a command: what it printed, at least the end of it. Exits as the command did.
+    """
+
+    async def work(signals: "Signals", client: "Client") -> int:
+        from core0.client.run import show_all
+
+        found = await client.result(id)
+        if found is None and timeout > 0:
+            found = await client.wait(id, timeout)
+        if found is None:
+            click.echo(f"corectl: no result of {id}: it has not ended, or too long ago", err=True)
+            return 1
+        return _print_result(found) if raw else show_all(found, _screen())
+
+    drive(work)
+
+
+def main() -> NoReturn:
+    """
+    The entry point.
+    """
+    corectl(prog_name="corectl")
+    sys.exit(0)

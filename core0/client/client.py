@@ -1,0 +1,287 @@
+"""
+Talking to core0 from a Twisted program: push commands, wait for results, follow live output.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Self, TypedDict, TypeVar, Unpack
+from uuid import uuid4
+
+import msgspec
+from msgspec import Raw
+from twisted.internet.defer import TimeoutError
+
+from core0.client.errors import NoAnswer, Rejected, ServerError
+from core0.client.pool import Pool
+from core0.errors import Refusal
+from core0.messages import Command, Record, Rejection, Result, State, decode_result, encode, usable_id
+from core0.redis import keys
+from core0.redis.connection import Connection, Lost, ReplyError
+from core0.redis.url import RedisURL, parse
+from core0.waiting import pause, within
+
+PATIENCE = 10.0  # seconds
+REPLY_TIMEOUT = 30.0  # seconds for what the server answers at once
+ROUND = 5.0  # seconds that one command blocks on the server at most
+SHORTEST = 0.01  # seconds; 0 would be for ever
+SETTLE = 2.0  # seconds after a result in which live output may still arrive
+RECORDS = 2000  # of live output, fetched at once
+NEWEST = 200  # entries of core:rejected that are searched
+FIRST_LOOK, LOOK = 0.05, 1.0  # seconds between looks whether there is a result, while live output is awaited
+AGAIN = 0.05  # seconds before a command is sent again on another connection
+LAST = 2 | 4  # the flags of the last record of live output: the job succeeded, or did not
+
+T = TypeVar("T")
+_decode_record = msgspec.json.Decoder(Record).decode
+_decode_rejection = msgspec.json.Decoder(Rejection).decode
+
+
+class Fields(TypedDict, total=False):
+    """
+    What a command may say besides its id, its name and its arguments. Durations are in seconds.
+    """
+
+    queue: str | None
+    stats_interval: float | None
+    max_time: float | None
+    max_restart: int | None
+    recurring_period: float | None
+    log_levels: list[int] | None
+    stream: bool | None
+    tags: str | list[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """
+    Live output as it is fetched: some records at a time, in their order.
+
+    ``more`` have been there already when these were fetched. ``gap``: some before these may have been dropped, since
+    they came faster than they were read. ``last``: the last of all is among them.
+    """
+
+    records: tuple[Record, ...]
+    more: bool = False
+    gap: bool = False
+    last: bool = False
+
+
+def is_last(record: Record) -> bool:
+    """
+    Whether a record ends the live output of its job; it has no text.
+    """
+    meta = record.message.meta
+    return isinstance(meta, int) and bool(meta & LAST)
+
+
+class Client:
+    """
+    Use :meth:`connect`, and :meth:`close` at the end; or ``async with await Client.connect(…) as client``.
+
+    A connection that is lost is made again, for as long as ``patience`` says; then there is a :class:`ServerError`.
+    """
+
+    def __init__(self, reactor: Any, pool: Pool, queue: str, patience: float) -> None:
+        self._reactor = reactor
+        self._pool = pool
+        self._queue = queue
+        self._patience = patience
+
+    @classmethod
+    async def connect(cls, reactor: Any, url: RedisURL | str, *, node: str = "", patience: float = PATIENCE) -> Self:
+        """
+        :param node: the ``<gid>:<nid>`` that commands are for; without it whichever core0 serves ``core:default``.
+        :param patience: seconds for which a server that goes away later is looked for.
+        :raises ServerError: it cannot be reached now.
+        :raises core0.errors.ConfigError: the URL is none.
+        """
+        pool = Pool(reactor, parse(url) if isinstance(url, str) else url, patience)
+        async with pool.connection(patience=0.0):
+            pass
+        return cls(reactor, pool, keys.node_queue(node) if node else keys.SHARED_QUEUE, patience)
+
+    async def close(self) -> None:
+        """
+        Disconnect; whoever still waits gets :class:`ServerError`.
+        """
+        await self._pool.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def submit(
+        self, command: str, arguments: Any = None, *, id: str | None = None, **fields: Unpack[Fields]
+    ) -> str:
+        """
+        Push a command; does not wait for anything to come of it.
+
+        :param arguments: anything that JSON has, as the command declares it.
+        :param id: a new UUID if there is none. It stands for this content, which never runs twice under it.
+        :returns: the id.
+        :raises Refusal: 400, this cannot be sent.
+        """
+        name = str(uuid4()) if id is None else id
+        if not usable_id(name):
+            raise Refusal(400, f"id: expected 1 to 1024 bytes of text, got {name[:40]!r}")
+        try:
+            content = Raw(encode({} if arguments is None else arguments))
+            payload = encode(Command(id=name, command=command, arguments=content, **fields))
+        except (TypeError, ValueError) as error:
+            raise Refusal(400, f"this command cannot be written as JSON in UTF-8: {error}") from error
+        await self.push(payload)
+        return name
+
+    async def push(self, payload: bytes) -> None:
+        """
+        Push a command as it is. It should have an id: it is pushed again if the connection was lost meanwhile.
+        """
+        await self._ask(lambda connection: connection.command("RPUSH", self._queue, payload))
+
+    async def result(self, id: str) -> Result | None:
+        """
+        The result of a command, if it is there now.
+        """
+        found = await self._ask(lambda connection: connection.command("LINDEX", keys.result(id), -1))
+        return None if found is None else decode_result(found)
+
+    async def wait(self, id: str, timeout: float) -> Result:
+        """
+        Wait for a result, and leave it there for others.
+
+        :param timeout: seconds; may be ``math.inf``.
+        :raises NoAnswer: it took longer.
+        :raises Rejected: there will be none.
+        """
+        key = keys.result(id)
+        end = self._reactor.seconds() + timeout
+        while True:
+            step = _step(end - self._reactor.seconds())
+            found = await self._block(step, "BRPOPLPUSH", key, key, step)
+            if found is not None:
+                return decode_result(found)
+            late = self._reactor.seconds() >= end
+            rejection = await self._rejection(id)
+            if rejection is not None and (late or rejection.state != State.DUPLICATE_ID):
+                raise Rejected(rejection.reason)
+            if late:
+                raise NoAnswer(f"no result of {id} within {timeout:g} s; is core0 running, and not too busy?")
+
+    async def run(
+        self,
+        command: str,
+        arguments: Any = None,
+        *,
+        timeout: float,
+        id: str | None = None,
+        **fields: Unpack[Fields],
+    ) -> Result:
+        """
+        Push a command and wait for its result.
+
+        :param timeout: seconds; may be ``math.inf``. The command itself goes on after it: ``max_time`` ends that.
+        :raises NoAnswer: it took longer.
+        """
+        return await self.wait(await self.submit(command, arguments, id=id, **fields), timeout)
+
+    async def stream(self, id: str, timeout: float) -> AsyncIterator[Record]:
+        """
+        The live output of a command that was pushed with ``stream=True``: its lines and messages, without newlines, as
+        they come. Ends when the job does; that of a recurring one, with each of its runs. Reading takes them away: there
+        is one reader for each. Of what comes faster than it is read, the newest 10,000 are kept.
+
+        :param timeout: seconds for all of it; may be ``math.inf``.
+        :raises NoAnswer: it took longer.
+        """
+        async for batch in self.follow(id, timeout):
+            for record in batch.records:
+                yield record
+
+    async def follow(self, id: str, timeout: float) -> AsyncIterator[Batch]:
+        """
+        As :meth:`stream`, in batches, which tell what may be missing.
+        """
+        end = self._reactor.seconds() + timeout
+        settled, wait = 0.0, FIRST_LOOK
+        while True:
+            batch, finished = await self._fetch(id)
+            if batch.records:
+                settled, wait = 0.0, FIRST_LOOK
+                yield batch
+            if batch.last:
+                return
+            now = self._reactor.seconds()
+            if now >= end:
+                raise NoAnswer(f"{id} has not ended within {timeout:g} s")
+            if batch.records:
+                continue
+            if finished and not settled:
+                result = await self.result(id)
+                settled = now + (SETTLE if result is not None and result.runs else 0.0)
+            if settled and now >= settled:
+                return
+            step = _step(min(end, settled or end) - now, wait)
+            wait = min(wait * 2, LOOK)
+            key = keys.stream(id)
+            # from one end to the same one: waits for a record and takes none
+            await self._block(step, "BLMOVE", key, key, "LEFT", "LEFT", step)
+
+    async def _fetch(self, id: str) -> tuple[Batch, bool]:
+        """
+        The live output there is, and whether there is a result.
+        """
+        key = keys.stream(id)
+
+        async def work(connection: Connection) -> Any:
+            words = (("MULTI",), ("LLEN", key), ("LPOP", key, RECORDS), ("EXISTS", keys.result(id)), ("EXEC",))
+            replies = [connection.command(*command) for command in words]
+            for reply in replies[:-1]:
+                reply.addErrback(lambda failure: None)  # the last one fails as well
+            return await replies[-1]
+
+        length, lines, finished = await self._ask(work)
+        records = tuple(_decode_record(line) for line in lines or ())
+        last = any(is_last(record) for record in records)
+        return Batch(records, length > RECORDS, length >= keys.MAX_STREAM, last), bool(finished)
+
+    async def _rejection(self, id: str) -> Rejection | None:
+        """
+        What core0 said of a command that it cannot answer. One that was too large to be read is known by how it begins.
+        """
+        text = encode(id).decode()
+        found = await self._ask(lambda connection: connection.command("LRANGE", keys.REJECTED, 0, NEWEST - 1))
+        for rejection in map(_decode_rejection, found):
+            if rejection.id == id or (rejection.id is None and rejection.payload.startswith(f'{{"id":{text},')):
+                return rejection
+        return None
+
+    async def _block(self, seconds: float, *words: str | float) -> Any:
+        """
+        Have the server wait for something.
+        """
+        return await self._ask(lambda connection: connection.command(*words), REPLY_TIMEOUT + seconds)
+
+    async def _ask(self, work: Callable[[Connection], Awaitable[T]], seconds: float = REPLY_TIMEOUT) -> T:
+        """
+        Ask the server; again, if the connection is lost meanwhile.
+        """
+        end = self._reactor.seconds() + seconds + self._patience
+        while True:
+            try:
+                async with self._pool.connection() as connection:
+                    return await within(self._reactor, seconds, work(connection))
+            except ReplyError as error:
+                raise ServerError(f"the server of core0 refuses: {error}") from error
+            except (Lost, TimeoutError) as error:
+                if self._reactor.seconds() >= end:
+                    raise ServerError(f"the server of core0 does not answer: {error}") from error
+            await pause(self._reactor, AGAIN)
+
+
+def _step(seconds: float, most: float = ROUND) -> float:
+    return min(max(seconds, SHORTEST), most)
+
+
+__all__ = ["Batch", "Client", "Fields", "NoAnswer", "Rejected", "ServerError", "is_last"]

@@ -1,0 +1,23 @@
+"""
+What a client of core0 has to expect.
+"""
+
+from core0.errors import Core0Error
+
+
+class ServerError(Core0Error):
+    """
+    The Redis server of core0 cannot be reached, went away, or refuses; the text says what to do about it.
+    """
+
+
+class NoAnswer(Core0Error):
+    """
+    There was no result in time. The command may still run, and its result come later.
+    """
+
+
+class Rejected(Core0Error):
+    """
+    core0 cannot answer a command under its id, and there will be no result; the text is its reason.
+    """

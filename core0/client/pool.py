@@ -1,0 +1,95 @@
+"""
+The connections of a client. Each serves one at a time: a command that waits holds up all others on its connection.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from twisted.internet.defer import TimeoutError
+
+from core0.client.errors import ServerError
+from core0.redis.connection import Connection, Lost, RedisError, connect
+from core0.redis.url import RedisURL
+from core0.waiting import pause, within
+
+MAX_IDLE = 8
+FIRST_WAIT, LONGEST_WAIT = 0.05, 1.0  # seconds between attempts
+CONNECT_TIMEOUT = 15.0  # seconds, logging in included
+
+
+class Pool:
+    """
+    :param patience: seconds for which a server that went away is looked for.
+    """
+
+    def __init__(self, reactor: Any, url: RedisURL, patience: float) -> None:
+        self._reactor = reactor
+        self._url = url
+        self._patience = patience
+        self._idle: list[Connection] = []
+        self._busy: set[Connection] = set()
+        self._closed = False
+
+    @asynccontextmanager
+    async def connection(self, patience: float | None = None) -> AsyncIterator[Connection]:
+        """
+        A connection, for as long as the ``with`` block lasts; it is closed if that ends with an error.
+
+        :raises ServerError: there is none to be had.
+        """
+        connection = await self._take(self._patience if patience is None else patience)
+        self._busy.add(connection)
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        finally:
+            self._busy.discard(connection)
+            self._keep(connection)
+
+    def _keep(self, connection: Connection) -> None:
+        if self._closed or len(self._idle) >= MAX_IDLE:
+            connection.close()
+        elif connection.alive:
+            self._idle.append(connection)
+
+    async def _take(self, patience: float) -> Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.alive:
+                return connection
+        end = self._reactor.seconds() + patience
+        wait = FIRST_WAIT
+        while not self._closed:
+            try:
+                return await within(self._reactor, CONNECT_TIMEOUT, connect(self._reactor, self._url))
+            except (RedisError, TimeoutError) as error:
+                # a server that has just started refuses everything until it has read its files
+                passing = isinstance(error, (Lost, TimeoutError)) or str(error).startswith("LOADING")
+                if not passing or self._reactor.seconds() + wait > end:
+                    raise ServerError(self._why_not(error)) from error
+            await pause(self._reactor, wait)
+            wait = min(wait * 2, LONGEST_WAIT)
+        raise ServerError("this client is closed")
+
+    def _why_not(self, error: Exception) -> str:
+        if isinstance(error, TimeoutError):
+            return f"cannot reach core0 at {self._url}: no answer for {CONNECT_TIMEOUT:.0f} s"
+        if isinstance(error, Lost):
+            return f"{error}; is core0 running there?"
+        return f"cannot log in at {self._url}: {error}"
+
+    async def close(self) -> None:
+        """
+        Close all connections; whoever uses one gets :class:`ServerError`.
+        """
+        self._closed = True
+        connections = [*self._idle, *self._busy]
+        self._idle.clear()
+        for connection in connections:
+            if connection.alive:
+                gone = connection.lost()
+                connection.close()
+                await gone

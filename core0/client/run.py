@@ -1,0 +1,175 @@
+"""
+A program on the other side as if it ran here: its output, its exit status, and Ctrl-C.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from core0.client.client import Client, Fields, NoAnswer
+from core0.client.live import Live, Screen
+from core0.messages import RESULT_LEVELS, Level, Result, State
+from core0.waiting import pause
+
+SIGNALLED = 128  # + number
+TIMED_OUT = 124  # as timeout(1) has it
+FAILED = 1
+BROKEN_PIPE = SIGNALLED + 13
+RESULT_TIMEOUT = 60.0  # seconds from the end of the output to the result
+KILL_TIMEOUT = 30.0  # seconds for the answer to core.kill
+KILL_AGAIN = 0.5  # seconds
+NOT_FOUND = 404
+REFUSALS = frozenset({126, 127, 400, 404, 409, 500, 503})
+
+OnSignal = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """
+    What to run: the ``arguments`` of core.system. ``timeout`` is how long to wait for it, in seconds.
+    """
+
+    arguments: dict[str, Any]
+    fields: Fields
+    id: str | None = None
+    timeout: float = math.inf
+
+
+def reason(result: Result) -> str | None:
+    """
+    Why nothing was run, in words; None if something was.
+    """
+    refused = result.state == State.UNKNOWN_CMD or (result.state == State.ERROR and result.code in REFUSALS)
+    if not refused or result.level != Level.RESULT_JSON or any(result.streams):
+        return None
+    try:
+        text = json.loads(result.data)
+    except ValueError:
+        return None
+    return text if isinstance(text, str) else None
+
+
+def exit_code(result: Result) -> int:
+    """
+    The exit status that stands for a result.
+    """
+    if result.state == State.SUCCESS:
+        return 0
+    if 0 < result.code < 256:
+        return result.code
+    return TIMED_OUT if result.state == State.TIMEOUT else FAILED
+
+
+def show_end(result: Result, screen: Screen) -> None:
+    """
+    Show what a result says besides its streams.
+    """
+    refusal = reason(result)
+    if refusal is not None:
+        screen.say(f"corectl: {refusal}")
+    elif result.level in RESULT_LEVELS:
+        screen.write(1, result.data.encode("utf-8", "replace") + b"\n")
+    if result.state == State.TIMEOUT:
+        screen.say("corectl: ended because it took longer than its max_time")
+    elif result.state == State.INTERRUPTED:
+        screen.say("corectl: interrupted: core0 was stopped meanwhile")
+    screen.flush()
+
+
+def show_all(result: Result, screen: Screen) -> int:
+    """
+    Show what is kept of what a command printed.
+
+    :returns: the exit status.
+    """
+    for fd, (text, dropped) in enumerate(zip(result.streams, result.truncated, strict=True), 1):
+        if dropped:
+            screen.say(f"corectl: {dropped} bytes of {'stdout' if fd == 1 else 'stderr'} before this are not kept")
+        screen.write(fd, text.encode("utf-8", "replace"))
+    show_end(result, screen)
+    return exit_code(result)
+
+
+class Killer:
+    """
+    Ends a job when this process gets a signal.
+
+    :ivar number: of the signal; 0 for none.
+    """
+
+    def __init__(self, clock: IReactorTime, client: Client, screen: Screen, id: str) -> None:
+        self._clock = clock
+        self._client = client
+        self._screen = screen
+        self._id = id
+        self._task: Deferred[None] | None = None
+        self.number = 0
+
+    def signalled(self, number: int) -> None:
+        """
+        Begin to end it.
+        """
+        self.number = number
+        self._task = Deferred.fromCoroutine(self._kill())
+        self._task.addErrback(self._failed)
+
+    async def _kill(self) -> None:
+        while True:
+            answer = await self._client.run("core.kill", {"id": self._id}, timeout=KILL_TIMEOUT)
+            if answer.code != NOT_FOUND:
+                return
+            await pause(self._clock, KILL_AGAIN)  # core0 has not taken it yet, or it is over
+
+    def _failed(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self._screen.say(f"corectl: cannot kill {self._id}: {failure.getErrorMessage()}")
+
+    def close(self) -> None:
+        """
+        It is over.
+        """
+        if self._task is not None and not self._task.called:
+            self._task.cancel()
+
+
+async def run(
+    clock: IReactorTime, client: Client, request: Request, screen: Screen, on_signal: Callable[[OnSignal], None]
+) -> int:
+    """
+    Run it here, so to speak.
+
+    :param on_signal: is told what to call with the number of a signal that this process gets.
+    :returns: the exit status.
+    """
+    end = clock.seconds() + request.timeout
+    id = await client.submit("core.system", request.arguments, id=request.id, **{**request.fields, "stream": True})
+    killer = Killer(clock, client, screen, id)
+    on_signal(killer.signalled)
+    live = Live(clock, screen)
+    try:
+        async for batch in client.follow(id, request.timeout):
+            live.show(batch)
+        result = await client.wait(id, min(end - clock.seconds(), RESULT_TIMEOUT))
+        complete = live.finish(result)
+        show_end(result, screen)
+    except NoAnswer:
+        screen.say(f"corectl: not waiting any longer; it goes on as {id}")
+        return TIMED_OUT
+    except BrokenPipeError:
+        await client.submit("core.kill", {"id": id})
+        return BROKEN_PIPE
+    finally:
+        live.close()
+        killer.close()
+    if not complete:
+        screen.say(
+            f"corectl: some output is missing, it came faster than it can be passed on; try: corectl result {id}"
+        )
+    return SIGNALLED + killer.number if killer.number else exit_code(result)

@@ -1,0 +1,365 @@
+"""
+The ports of core0 kept in memory, and commands that do what a test says. Contracts in ``tests/contract`` hold the fakes
+to what the real ones do.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from msgspec import Raw, Struct
+from twisted.internet.defer import CancelledError, Deferred
+from zope.interface import implementer
+from zope.interface.verify import verifyClass
+
+from core0.interfaces import BaseCommand, Claim, Final, IAgent, ICommand, IJob, ILedger, IRecords, ITree, NoArguments
+from core0.jobs.job import Job
+from core0.messages import Command, Mark, Message, Outcome, Rejection, Result, State, encode, rejection
+from core0.waiting import Occurrence
+
+T = TypeVar("T")
+
+
+@implementer(ILedger)
+class MemoryLedger:
+    """
+    What the server keeps, in dictionaries. Nothing expires.
+
+    :ivar unfinished: payloads by number; a test puts entries there.
+    :ivar finals: all that were written, in their order.
+    :ivar claims: who holds an id, digest and number; the number is 0 once its result is written.
+    """
+
+    def __init__(self, node: str = "1:1") -> None:
+        self.node = node
+        self.unfinished: dict[int, bytes] = {}
+        self.marks: dict[int, Mark] = {}
+        self.results: dict[str, Result] = {}
+        self.rejected: list[Rejection] = []
+        self.claims: dict[str, tuple[str, int]] = {}
+        self.finals: list[Final] = []
+        self._present: Occurrence[None] = Occurrence()
+        self._present.happen(None)
+        self._pending: list[tuple[int, Callable[[], None]]] = []
+
+    @property
+    def here(self) -> bool:
+        """
+        Whether the server is there.
+        """
+        return self._present.happened
+
+    def leave(self) -> None:
+        """
+        The server is away: whatever is written waits.
+        """
+        self._present = Occurrence()
+
+    def come_back(self) -> None:
+        """
+        The server is there again.
+        """
+        pending, self._pending = self._pending, []
+        for _, write in pending:
+            write()
+        self._present.happen(None)
+
+    def _write(self, seq: int, write: Callable[[], None]) -> None:
+        if self._present.happened:
+            write()
+        else:
+            self._pending.append((seq, write))
+
+    async def claim(self, claims: Sequence[Claim]) -> Sequence[bool]:
+        """
+        One after another.
+        """
+        await self._present.wait()
+        return [self._claim(claim) for claim in claims]
+
+    def _claim(self, claim: Claim) -> bool:
+        held = self._stands(claim.id, claim.seq)
+        if held is None:
+            self.claims[claim.id] = (claim.digest, claim.seq)
+            return True
+        if held == claim.digest:
+            self._remove(claim.seq)
+        else:
+            self._conflict(claim.seq, claim.id)
+        return False
+
+    def _stands(self, id: str, seq: int) -> str | None:
+        """
+        The digest of the content that an id stands for, if it is not that of this entry.
+        """
+        digest, holder = self.claims.get(id, ("", seq))
+        if holder == seq or (id not in self.results if not holder else holder not in self.unfinished):
+            return None
+        return digest
+
+    def _conflict(self, seq: int, id: str) -> None:
+        payload = self.unfinished.get(seq, b"")
+        self.reject(seq, rejection(self.node, id, State.DUPLICATE_ID, "other content", payload, 0.0))
+
+    def entries(self) -> set[int]:
+        """
+        Those whose answers wait.
+        """
+        return {seq for seq, _ in self._pending if seq}
+
+    def mark(self, seq: int, mark: Mark) -> "Deferred[None]":
+        """
+        At once, unless the server is away.
+        """
+        safe: Deferred[None] = Deferred()
+
+        def write() -> None:
+            self.marks[seq] = mark
+            safe.callback(None)
+
+        if seq:
+            # not an answer, so not one of the entries
+            self._write(0, write)
+        else:
+            safe.callback(None)
+        return safe
+
+    def finish(self, final: Final) -> None:
+        """
+        At once, unless the server is away.
+        """
+        self._write(final.seq, lambda: self._finish(final))
+
+    def _finish(self, final: Final) -> None:
+        if final.seq and final.seq not in self.unfinished:
+            return
+        if final.digest:
+            held = self._stands(final.id, final.seq)
+            if held is not None:
+                if held == final.digest:
+                    self._remove(final.seq)
+                else:
+                    self._conflict(final.seq, final.id)
+                return
+            self.claims[final.id] = (final.digest, final.seq if final.keep else 0)
+        self.finals.append(final)
+        self.results[final.id] = final.result
+        if not final.keep:
+            self._remove(final.seq)
+
+    def reject(self, seq: int, rejection: Rejection) -> None:
+        """
+        At once, unless the server is away.
+        """
+        self._write(seq, lambda: self._reject(seq, rejection))
+
+    def _reject(self, seq: int, rejection: Rejection) -> None:
+        if seq in self.unfinished:
+            self._remove(seq)
+            self.rejected.insert(0, rejection)
+
+    def _remove(self, seq: int) -> None:
+        self.unfinished.pop(seq, None)
+        self.marks.pop(seq, None)
+
+    async def flushed(self) -> None:
+        """
+        Until the server has been there.
+        """
+        await self._present.wait()
+
+
+@implementer(IRecords)
+class MemoryRecords:
+    """
+    Everything that was handed in, in order.
+
+    :param levels: those that are kept where a command does not say which.
+    """
+
+    def __init__(self, levels: Sequence[int] = tuple(range(2, 10))) -> None:
+        self.levels = levels
+        self.logs: list[tuple[str, int, str]] = []
+        self.streams: list[tuple[str, Message, bool]] = []
+        self.samples: list[tuple[str, Mapping[str, Any], float]] = []
+
+    def log(self, job: str, level: int, text: str) -> None:
+        """
+        Kept.
+        """
+        self.logs.append((job, level, text))
+
+    def stream(self, job: str, message: Message, last: bool) -> None:
+        """
+        Kept.
+        """
+        self.streams.append((job, message, last))
+
+    def sample(self, job: str, fields: Mapping[str, str | int | float], life: float) -> None:
+        """
+        Kept.
+        """
+        self.samples.append((job, fields, life))
+
+    def wants(self, level: int) -> bool:
+        """
+        As it was made.
+        """
+        return level in self.levels
+
+
+@implementer(ITree)
+class MemoryTree:
+    """
+    Processes that are numbers.
+
+    :ivar signals: what was sent.
+    """
+
+    def __init__(self, *living: int) -> None:
+        self.living = list(living)
+        self.signals: list[int] = []
+        self.closed = False
+
+    def populated(self) -> bool:
+        """
+        While there are numbers left.
+        """
+        return bool(self.living)
+
+    def pids(self) -> Sequence[int]:
+        """
+        The numbers.
+        """
+        return list(self.living)
+
+    def signal(self, number: int) -> None:
+        """
+        Kept; nothing ends by it.
+        """
+        self.signals.append(number)
+
+    def kill(self) -> bool:
+        """
+        All end.
+        """
+        self.signals.append(9)
+        self.living.clear()
+        return True
+
+    def close(self) -> None:
+        """
+        Kept.
+        """
+        self.closed = True
+
+
+@implementer(ICommand)
+class Work(BaseCommand):
+    """
+    Runs until a test says how it ends.
+
+    :param ends_late: when it is cancelled it cleans up until a test ends it, or until it is cancelled again.
+    :ivar begun: ids of jobs in the order of their runs.
+    """
+
+    name = "test.work"
+    agent = IAgent
+
+    def __init__(
+        self, agent: object = None, *, urgent: bool = False, repeatable: bool = False, ends_late: bool = False
+    ) -> None:
+        self.urgent = urgent  # type: ignore[misc] # of a class elsewhere
+        self.repeatable = repeatable  # type: ignore[misc] # of a class elsewhere
+        self.ends_late = ends_late
+        self.begun: list[str] = []
+        self.running: dict[str, Deferred[Outcome]] = {}
+        self.cleaning: set[str] = set()
+
+    async def run(self, job: IJob) -> Outcome:
+        """
+        Wait for the test.
+        """
+        self.begun.append(job.id)
+        try:
+            try:
+                return await self._wait(job)
+            except CancelledError:
+                if not self.ends_late:
+                    raise
+                self.cleaning.add(job.id)
+                return await self._wait(job)
+        finally:
+            self.cleaning.discard(job.id)
+            del self.running[job.id]
+
+    async def _wait(self, job: IJob) -> Outcome:
+        self.running[job.id] = Deferred()
+        return await self.running[job.id]
+
+    def end(self, id: str, outcome: Outcome | Exception | None = None) -> None:
+        """
+        End a run: well, if nothing else is said.
+        """
+        waiting = self.running[id]
+        if isinstance(outcome, Exception):
+            waiting.errback(outcome)
+        else:
+            waiting.callback(outcome or Outcome())
+
+
+FAILED = Outcome(state=State.ERROR, code=1)
+CUT = Outcome(state=State.ERROR, code=143, cut=True)
+
+
+def make_job(
+    id: str = "a",
+    adapter: ICommand | None = None,
+    *,
+    seq: int = 1,
+    size: int = 0,
+    protected: bool = False,
+    **fields: Any,
+) -> Job:
+    """
+    A job of a test's command.
+
+    :param fields: of the command.
+    """
+    adapter = adapter or Work()
+    command = Command(id=id, command=adapter.name, **fields)
+    return Job(seq, id, command, adapter, NoArguments(), f"digest of {id}", size=size, protected=protected)
+
+
+def payload(command: str, arguments: Any = None, **fields: Any) -> bytes:
+    """
+    A command as a client sends it.
+    """
+    return encode({"command": command, "arguments": arguments or {}, **fields})
+
+
+def raw(value: Any) -> Raw:
+    """
+    The text of a value.
+    """
+    return Raw(encode(value))
+
+
+async def at_once(work: Callable[..., T], *arguments: Any) -> T:
+    """
+    In the place of a thread: call it right here.
+    """
+    return work(*arguments)
+
+
+class Stamp(Struct, frozen=True):
+    """
+    Arguments with a field of each kind that the tests of messages need.
+    """
+
+    name: str
+    count: int = 0
+    env: dict[str, str] | None = None
+
+
+for _interface, _fake in ((ILedger, MemoryLedger), (IRecords, MemoryRecords), (ITree, MemoryTree), (ICommand, Work)):
+    verifyClass(_interface, _fake)

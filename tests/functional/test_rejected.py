@@ -1,0 +1,389 @@
+"""
+What cannot be run: every payload ends in exactly one result or exactly one entry on ``core:rejected``.
+"""
+
+import json
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.functional.served import ServedTestCase
+from tests.valkey import NODE, ServedDaemon, Valkey
+
+LARGEST = 8192  # bytes
+DEEP = 1_000_000
+SURROGATE = '"\\ud800"'
+
+
+class RejectingCase(ServedTestCase):
+    """
+    A core0 with a small ``max_command`` that serves a Valkey.
+    """
+
+    redis = f"max_command = {LARGEST}"
+
+    def outcome(self, payload: str | bytes) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+        """
+        What becomes of a payload: its result, or its entry on ``core:rejected``; never both, never none.
+        """
+        self.daemon.push_raw(payload)
+        self.daemon.settle()
+        results = [result for found in self.daemon.results().values() for result in found]
+        rejected = self.daemon.rejected()
+        self.daemon.forget()
+        self.assertEqual(1, len(results) + len(rejected), f"{payload[:200]!r}: {results} {rejected}")
+        return (results[0] if results else None), (rejected[0] if rejected else None)
+
+    def rejected(self, payload: str | bytes) -> dict[str, Any]:
+        """
+        Its entry on ``core:rejected``.
+        """
+        result, entry = self.outcome(payload)
+        if entry is None:
+            raise AssertionError(f"{payload[:200]!r} was answered: {result}")
+        self.assertEqual({"time", "node", "id", "state", "reason", "payload"}, set(entry))
+        self.assertEqual((NODE, "ERROR"), (entry["node"], entry["state"]))
+        self.assertGreater(entry["time"], 1_000_000_000_000)
+        return entry
+
+    def refused(self, payload: str | bytes, state: str = "ERROR", code: int = 400) -> str:
+        """
+        The reason in its result.
+        """
+        result, entry = self.outcome(payload)
+        if result is None:
+            raise AssertionError(f"{payload[:200]!r} was rejected: {entry}")
+        self.assertEqual((state, code, 20, 0), (result["state"], result["code"], result["level"], result["runs"]))
+        reason: str = json.loads(result["data"])
+        return reason
+
+
+class RejectedTests(RejectingCase):
+    """
+    One payload at a time.
+    """
+
+    def test_no_command(self) -> None:
+        """
+        What is no JSON object goes to ``core:rejected`` with the reason and the payload.
+        """
+        payloads = ("{", "", "nonsense", "[]", "[1, 2]", '"text"', "7", "-1.5e3", "null", "true", "{}", "\0", "{} {}", "'")
+        for payload in payloads:
+            entry = self.rejected(payload)
+            self.assertEqual((None, payload), (entry["id"], entry["payload"]))
+            self.assertRegex(entry["reason"], "^(not JSON in UTF-8|command): .")
+
+    def test_no_utf8(self) -> None:
+        """
+        Bytes that are no UTF-8 are shown with replacement characters.
+        """
+        for payload in (b"\xff\xfe{}", b'{"id": "a\xff", "command": "core.ping"}', b'{"command": "core.\xc3"}'):
+            entry = self.rejected(payload)
+            self.assertEqual(payload.decode("utf-8", "replace"), entry["payload"])
+
+    def test_answerable(self) -> None:
+        """
+        The sender of something broken that has an id finds a result there.
+        """
+        for payload in (
+            '{"id": "b", "command": 5}',
+            '{"id": "b", "command": null}',
+            '{"id": "b", "command": "core.ping", "max_time": NaN}',
+            '{"id": "b", "command": "core.ping", "max_time": -Infinity}',
+            f'{{"id": "b", "command": {SURROGATE}}}',
+            f'{{"id": "b", "command": "core.ping", "tags": {SURROGATE}}}',
+        ):
+            self.assertRegex(self.refused(payload), "^(command|max_time|tags): expected .")
+
+    def test_fields(self) -> None:
+        """
+        A field of the wrong type, or out of its range, is named in the answer, with what was there.
+        """
+        wrong: dict[str, tuple[Any, ...]] = {
+            "command": (5, None, [], {}),
+            "queue": (5, [], {}, True),
+            "stats_interval": ("5", -1, [], True, 1e300),
+            "max_time": ("5", [], {}, False, 1e300, 10**400),
+            "max_restart": (-1, 1.5, "1", [], 10**30, True),
+            "recurring_period": (-1, "1", {}, 1e300),
+            "log_levels": (5, "all", {}, ["1"], [1.5], [None]),
+            "stream": ("yes", 1, []),
+            "tags": (5, {}, [5], [None], [["a"]]),
+        }
+        for field, values in wrong.items():
+            for value in values:
+                reason = self.refused(json.dumps({"id": "f", "command": "core.ping", field: value}))
+                self.assertRegex(reason, rf"^{field}(\[0\])?: ")
+
+    def test_id(self) -> None:
+        """
+        An id is text of 1 to 1,024 bytes; anything else is rejected with the reason.
+        """
+        for id in (5, 0, [], {}, True, 1.5, "x" * 1025, "é" * 513):
+            entry = self.rejected(json.dumps({"id": id, "command": "core.ping"}))
+            self.assertIsNone(entry["id"])
+            self.assertRegex(entry["reason"], "^id: expected ")
+        entry = self.rejected(f'{{"id": {SURROGATE}, "command": "core.ping"}}')
+        self.assertIsNone(entry["id"])
+
+    def test_kept_ids(self) -> None:
+        """
+        Any other text is an id, kept to the letter: numbers, spaces, NUL and control characters included.
+        """
+        ids = ("x" * 1024, "é" * 512, "007", "1.0", "1e5", "-0", " a ", "a\nb", "\0", "null", "*", "../../x", "😀", "a:b", "%s {x}")
+        for id in ids:
+            for ascii in (True, False):
+                result, _ = self.outcome(json.dumps({"id": id, "command": "core.ping"}, ensure_ascii=ascii))
+                self.assertEqual((id, "SUCCESS"), (result and result["id"], result and result["state"]))
+
+    def test_result_key(self) -> None:
+        """
+        The id is the end of the result's key, to the letter.
+        """
+        for id in ("007", "a b", "é", "x\r\ny"):
+            self.daemon.push_raw(json.dumps({"id": id, "command": "core.ping"}))
+            self.assertEqual(id, self.daemon.result(id)["id"])
+        self.daemon.settle()
+        self.daemon.forget()
+
+    def test_unknown(self) -> None:
+        """
+        A command that does not exist, exact as it is spelled, gets UNKNOWN_CMD with its name.
+        """
+        for name in ("core.pong", "Core.Ping", "core.ping ", "", "__class__", "core.reboot\0", "*"):
+            reason = self.refused(json.dumps({"id": "u", "command": name}), "UNKNOWN_CMD", 404)
+            self.assertIn(repr(name), reason)
+
+    def test_arguments(self) -> None:
+        """
+        Arguments are checked before anything starts; the answer names the one that is wrong.
+        """
+        wrong: dict[str, Any] = {
+            "name": ({}, {"name": None}, {"name": 5}, {"name": ""}, {"name": "a\0b"}),
+            "args": ({"name": "true", "args": "x"}, {"name": "true", "args": {}}),
+            "args[1]": ({"name": "true", "args": ["a", 5]}, {"name": "true", "args": ["", "b\0"]}),
+            "dir": ({"name": "true", "dir": 5}, {"name": "true", "dir": "/\0"}, {"name": "true", "dir": "/no/such"}),
+            "env": ({"name": "true", "env": []}, {"name": "true", "env": {"A=B": ""}}, {"name": "true", "env": {"": ""}}),
+            "env['A']": ({"name": "true", "env": {"A": "\0"}},),
+            "stdin": ({"name": "true", "stdin": 5}, {"name": "true", "stdin": ["x"]}),
+        }
+        for field, examples in wrong.items():
+            for arguments in examples:
+                result, _ = self.outcome(json.dumps({"id": "a", "command": "core.system", "arguments": arguments}))
+                self.assertEqual((400, "ERROR"), result and (result["code"], result["state"]), f"{arguments}: {result}")
+                reason = json.loads((result or {})["data"])
+                self.assertTrue(reason.startswith(f"arguments.{field}: "), f"{arguments}: {reason}")
+
+    def test_arguments_shape(self) -> None:
+        """
+        Arguments that are no object, or text that is no text, are refused, and missing ones are none.
+        """
+        for arguments in ("5", "[]", '"x"', "true", f'{{"name": {SURROGATE}}}', f'{{"name": "x", "args": [{SURROGATE}]}}'):
+            payload = f'{{"id": "s", "command": "core.system", "arguments": {arguments}}}'
+            self.assertRegex(self.refused(payload), r"^arguments(.name|.args\[0\])?: expected ")
+        for arguments in ("null", '{"name": null}'):
+            payload = f'{{"id": "s", "command": "core.system", "arguments": {arguments}}}'
+            self.assertRegex(self.refused(payload), "^arguments.name: ")
+
+    def test_too_long_for_the_kernel(self) -> None:
+        """
+        Arguments that the kernel would not take are refused, and core0 goes on.
+        """
+        with ServedDaemon(self.valkey, "nid = 2") as daemon:
+            for arguments in ({"args": ["x" * (1 << 18)]}, {"args": ["x"] * 1_000_000}, {"env": {"A": "x" * (1 << 18)}}):
+                content = {"id": "k", "command": "core.system", "arguments": {"name": "true", **arguments}}
+                daemon.push_raw(json.dumps(content), queue="core:default:1:2")
+                result = daemon.result("k")
+                self.assertEqual(("ERROR", 400), (result["state"], result["code"]))
+                self.assertRegex(json.loads(result["data"]), "^arguments: ")
+                self.daemon.forget()
+
+    def test_too_deep(self) -> None:
+        """
+        Nesting without end is answered like everything else.
+        """
+        nested = "[" * (LARGEST // 2 - 100) + "]" * (LARGEST // 2 - 100)
+        for payload in (
+            "[" * LARGEST,
+            '{"a":' * (LARGEST // 6),
+            nested,
+            f'{{"id": "d", "command": "core.ping", "arguments": {nested}}}',
+            f'{{"id": "d", "command": "core.system", "arguments": {{"name": "true", "args": {nested}}}}}',
+            f'{{"id": "d", "command": "core.ping", "unknown": {nested}}}',
+            f'{{"id": {nested}, "command": "core.ping"}}',
+        ):
+            result, entry = self.outcome(payload)
+            self.assertEqual("ERROR", (result or entry or {})["state"])
+
+    def test_too_large(self) -> None:
+        """
+        A payload beyond ``max_command`` is refused unread: the entry shows its beginning, and has no id.
+        """
+        start = '{"id": "l", "command": "core.ping", "tags": "'
+        fits = f'{start}{"x" * (LARGEST - len(start) - 2)}"}}'
+        self.assertEqual(LARGEST, len(fits))
+        result, _ = self.outcome(fits)
+        self.assertEqual("SUCCESS", (result or {})["state"])
+        for filling in ("x", "é", '"', "\\", "\0", "😀"):
+            payload = f"{start}{filling * LARGEST}"
+            entry = self.rejected(payload)
+            self.assertIsNone(entry["id"])
+            self.assertIn(f"{len(payload.encode())} bytes", entry["reason"])
+            self.assertIn("[redis] max_command", entry["reason"])
+            self.assertTrue(entry["payload"].startswith(start))
+            self.assertLessEqual(len(entry["payload"]), 4096)
+        self.assertIsNone(self.rejected(b"\xff" * LARGEST * 2)["id"])
+
+    def test_twice_the_same_key(self) -> None:
+        """
+        Of a key that is there twice the last one counts.
+        """
+        result, _ = self.outcome('{"id": "one", "id": "two", "command": "no", "command": "core.ping"}')
+        self.assertEqual(("two", "SUCCESS"), result and (result["id"], result["state"]))
+
+    def test_unknown_fields(self) -> None:
+        """
+        Fields that core0 does not know do not matter, whatever they hold.
+        """
+        for extra in ("1e999", "123456789012345678901234567890", SURROGATE, '{"a": [null]}', '"\\u0000"'):
+            result, entry = self.outcome(f'{{"id": "e", "command": "core.ping", "extra": {extra}}}')
+            self.assertIn((result or entry or {})["state"], ("SUCCESS", "ERROR"))
+        result, _ = self.outcome('\n\t {"id" : "e" , "command" : "core\\u002eping" , "unknown" : [ ] } \r\n')
+        self.assertEqual("SUCCESS", (result or {})["state"])
+
+
+class BrokenNeighbourTests(RejectingCase):
+    """
+    What somebody else has sent harms nobody.
+    """
+
+    def test_odd_arguments(self) -> None:
+        """
+        A job with broken text in arguments that nobody reads does not spoil the list of jobs.
+        """
+        for number, odd in enumerate((SURROGATE.encode(), b'"\xff"', b"[" * 500 + b"]" * 500, b"1e999", b"1" * 500)):
+            id = f"odd-{number}"
+            start = b'{"id": "%s", "command": "core.system", "arguments": {"name": "sleep", "args": ["60"], "odd": ' % id.encode()
+            self.daemon.push_raw(start + odd + b"}}")
+            listed = self.daemon.run_command("process.list")
+            self.assertEqual("SUCCESS", listed["state"], f"{odd[:20]!r}: {listed}")
+        self.daemon.run_command("core.killall")
+        self.daemon.settle()
+        self.daemon.forget()
+
+    def test_bounded(self) -> None:
+        """
+        ``core:rejected`` keeps the latest 1,000, newest first.
+        """
+        self.daemon.push_raw(*(f"broken {number}" for number in range(1300)))
+        self.daemon.push_raw(f"large {'x' * LARGEST}", "broken at last")
+        self.daemon.settle()
+        payloads = [entry["payload"] for entry in self.daemon.rejected()]
+        self.assertEqual("broken at last", payloads[0])
+        self.assertEqual(1000, len(payloads))
+        rest = [payload for payload in payloads[1:] if not payload.startswith("large")]
+        self.assertEqual([f"broken {number}" for number in range(1299, 1299 - len(rest), -1)], rest)
+        self.daemon.forget()
+
+    def test_among_others(self) -> None:
+        """
+        A command between broken ones in one push is run.
+        """
+        good = json.dumps({"id": "good", "command": "core.system", "arguments": {"name": "true"}})
+        self.daemon.push_raw("{", b"\xff", "[" * LARGEST, good, "x" * (LARGEST + 1), "null")
+        self.assertEqual("SUCCESS", self.daemon.result("good")["state"])
+        self.daemon.settle()
+        self.assertEqual(5, len(self.daemon.rejected()))
+        self.daemon.forget()
+
+
+class DeepTests(SynchronousTestCase):
+    """
+    A core0 as it is configured by default.
+    """
+
+    def test_a_million(self) -> None:
+        """
+        A million opening brackets are rejected like any other nonsense.
+        """
+        with Valkey() as valkey, ServedDaemon(valkey) as daemon:
+            deep = '{"id": "deep", "command": "core.ping", "arguments": ' + '{"a":' * DEEP
+            daemon.push_raw("[" * DEEP, "[" * DEEP + "]" * DEEP, '{"a":' * DEEP, deep)
+            daemon.settle()
+            self.assertEqual(4, len(daemon.rejected()) + len(daemon.results()))
+            self.assertEqual("SUCCESS", daemon.run_command("core.ping")["state"])
+
+
+def _values() -> st.SearchStrategy[Any]:
+    scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+    return st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3))
+
+
+def _or(valid: Any) -> st.SearchStrategy[Any]:
+    return st.just(valid) | _values()
+
+
+COMMANDS = ("core.ping", "core.state", "core.system", "info.os", "process.list", "core.kill", "bash", "core.nothing")
+NEVER = st.none() | st.just(0) | st.text(max_size=3)  # what neither repeats nor delays a command
+ARGUMENTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": st.sampled_from(["true", "/no/such", "/etc/passwd", ""]),
+        "args": _or(["x"]),
+        "env": _or({"A": "b"}),
+        "dir": _or("/tmp"),
+        "stdin": _or("text"),
+        "id": _values(),
+        "script": st.just("true") | st.integers(),
+        "signal": _or(0),
+    },
+)
+OBJECTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "command": st.sampled_from(COMMANDS) | _values(),
+        "arguments": ARGUMENTS | _values(),
+        "queue": _or("q"),
+        "stats_interval": _or(0),
+        "max_time": st.sampled_from([None, 0, -1, 60, "60", 1e300]),
+        "max_restart": NEVER,
+        "recurring_period": NEVER,
+        "log_levels": _or([1, 2]),
+        "stream": _or(False),
+        "tags": _or(["a"]),
+        "id": st.sampled_from([None, "", 5, "{unique}", "{unique}", "x" * 1025]),
+    },
+)
+
+
+class AnyPayloadTests(RejectingCase):
+    """
+    Whatever is pushed.
+    """
+
+    @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(st.binary(max_size=60) | OBJECTS, min_size=1, max_size=40))
+    def test_answered_once(self, payloads: list[Any]) -> None:
+        """
+        Each payload is answered exactly once, and nothing of it stays among the unfinished ones.
+        """
+        self.daemon.push_raw(*(_payload(number, payload) for number, payload in enumerate(payloads)))
+        self.daemon.settle()
+        results, rejected = self.daemon.results(), self.daemon.rejected()
+        self.daemon.forget()
+        self.assertEqual({1}, {len(found) for found in results.values()} or {1})
+        self.assertEqual(len(payloads), len(results) + len(rejected), f"{results} {rejected}")
+        with self.daemon.redis() as client:
+            lasting = [key for key in client.keys("core0:*") if client.ttl(key) < 0]
+        self.assertEqual([b"core0:clock:1:1"], lasting)
+        self.assertNotIn("Traceback", self.daemon.output())
+
+
+def _payload(number: int, payload: Any) -> bytes:
+    if isinstance(payload, bytes):
+        return payload
+    if payload.get("id") == "{unique}":
+        payload = {**payload, "id": f"id-{number}"}
+    return json.dumps(payload).encode("utf-8", "surrogatepass")

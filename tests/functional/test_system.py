@@ -1,0 +1,529 @@
+"""
+``core.system`` and ``bash`` on a running core0: what programs are given, and what is made of what they do.
+"""
+
+import hashlib
+import json
+import os
+import resource
+import signal
+import stat
+from pathlib import Path
+from typing import Any
+
+from core0.jobs.process import PATH
+from tests.daemon import Daemon
+from tests.functional.shared import OWN_OF_LIBC, DaemonTestCase, kilobytes, parse_status, python, sh
+
+FILES = 789  # descriptors that core0 of these tests may open until it raises that itself
+MIB = 1 << 20
+ENDLESS = f"head -c {64 * MIB} /dev/zero | tr '\\0' x"
+SPARE = 16 * 1024  # kB that core0 may grow by while it deals with hundreds of megabytes
+SPARE_FOR_RECORDS = 96 * 1024  # the same, if all of it is kept as log records on their way to two places
+STOPPED_OR_IGNORED = {
+    signal.SIGCHLD,
+    signal.SIGCONT,
+    signal.SIGSTOP,
+    signal.SIGTSTP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGURG,
+    signal.SIGWINCH,
+}
+
+
+class SystemTestCase(DaemonTestCase):
+    """
+    Runs programs.
+    """
+
+    def system(self, name: str, *args: str, **arguments: Any) -> dict[str, Any]:
+        """
+        The result of a program.
+        """
+        return self.daemon.run_command("core.system", {"name": name, "args": list(args), **arguments})
+
+    def script(self, folder: Path, name: str, text: str, mode: int = 0o755) -> Path:
+        """
+        A file with this text.
+        """
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        path.chmod(mode)
+        return path
+
+
+class GivenTests(SystemTestCase):
+    """
+    What a program gets: arguments, environment, directory, and nothing that core0 has for itself.
+    """
+
+    @classmethod
+    def make_daemon(cls) -> Daemon:
+        """
+        One that is started by somebody with odd habits: signals ignored, a umask of its own, a low limit.
+        """
+        return _Odd(limits={resource.RLIMIT_NOFILE: (FILES, 4096)})
+
+    def test_arguments(self) -> None:
+        """
+        Arguments arrive as they were sent: spaces, quotes, newlines, stars, nothing at all, any language.
+        """
+        args = ["a b", "'\"$HOME`id`", "two\nlines", "*", "", "-n", "ünïcödé 漢字 🙂", "\\", "x" * 100_000]
+        program = python("import json, sys; print(json.dumps(sys.argv[1:]))", *args)
+        self.assertEqual(args, json.loads(self.daemon.run_command("core.system", program)["streams"][0]))
+
+    def test_own_name(self) -> None:
+        """
+        A program sees the name that it was called by.
+        """
+        result = self.system("sh", "-c", "tr '\\0' ' ' < /proc/$$/cmdline")
+        self.assertEqual("sh -c", result["streams"][0][:5])
+
+    def test_environment(self) -> None:
+        """
+        The environment is PATH, LANG and HOME, and nothing of core0's own.
+        """
+        expected = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": os.path.expanduser("~")}
+        self.assertEqual(expected, self.environment())
+
+    def test_environment_added(self) -> None:
+        """
+        ``env`` is added to that, and wins over it.
+        """
+        env = {"LANG": "C", "EMPTY": "", "MULTI": "a=b\nc", "ümlaut": "ß"}
+        expected = {"PATH": PATH, "HOME": os.path.expanduser("~"), **env}
+        self.assertEqual(expected, self.environment(env=env))
+
+    def environment(self, **arguments: Any) -> dict[str, str]:
+        """
+        What a program finds in its environment.
+        """
+        entries = self.system("cat", "/proc/self/environ", **arguments)["streams"][0].split("\0")[:-1]
+        return dict(entry.split("=", 1) for entry in entries)
+
+    def test_directory(self) -> None:
+        """
+        A program starts in ``dir``, and without one in the root directory, wherever core0 is.
+        """
+        folder = os.path.realpath(self.folder())
+        self.assertEqual([f"{folder}\n", ""], self.system("pwd", dir=folder)["streams"])
+        self.assertEqual(["/\n", ""], self.system("pwd")["streams"])
+        self.assertEqual(["/usr\n", ""], self.system("pwd", dir="usr")["streams"])
+
+    def test_descriptors(self) -> None:
+        """
+        A program has descriptors 0, 1 and 2 and no other, while many others run.
+        """
+        gate = self.gate()
+        others = [self.push_sh(gate.wait) for _ in range(20)]
+        program = python(
+            """
+            import os
+            for name in os.listdir("/proc/self/fd"):
+                try:
+                    print(name, os.readlink(f"/proc/self/fd/{name}").partition(":")[0])
+                except FileNotFoundError:
+                    pass
+            """
+        )
+        for fields, stdin in (({}, "/dev/null"), ({"stdin": "text"}, "pipe"), ({"dir": "/usr"}, "/dev/null")):
+            result = self.daemon.run_command("core.system", {**program, **fields})
+            self.assertEqual([f"0 {stdin}", "1 pipe", "2 pipe"], sorted(result["streams"][0].splitlines()), result)
+        gate.open(len(others))
+        for id in others:
+            self.assert_success(self.daemon.result(id))
+
+    def test_signals(self) -> None:
+        """
+        A program starts with all signals at their defaults and none blocked.
+        """
+        for fields in ({}, {"dir": "/usr"}):
+            found = parse_status(self.system("cat", "/proc/self/status", **fields)["streams"][0])
+            self.assertEqual(0, int(found["SigIgn"], 16) & ~OWN_OF_LIBC, found)
+            self.assertEqual((0, 0), (int(found["SigBlk"], 16), int(found["SigCgt"], 16)), found)
+
+    def test_umask_and_limit(self) -> None:
+        """
+        The umask is 022, and the limit on open files the one that core0 was started with, not the one it works with.
+        """
+        for fields in ({}, {"dir": "/usr"}):
+            result = self.system("sh", "-c", "umask; ulimit -Sn; ulimit -Hn", **fields)
+            self.assertEqual(["0022", str(FILES), "4096"], result["streams"][0].split())
+        self.assertEqual((4096, 4096), resource.prlimit(self.daemon.pid, resource.RLIMIT_NOFILE))
+
+    def test_session(self) -> None:
+        """
+        A program leads a session of its own, without a terminal.
+        """
+        with self.running("ps() { cat /proc/$$/stat; }; ps; touch $ready; sleep 1000") as id:
+            result = self.kill(id)
+        pid, _, state = result["streams"][0].partition(" (sh) ")
+        _, _, group, session, terminal, *_ = state.split()
+        self.assertEqual((pid, pid, "0"), (group, session, terminal))
+
+
+class _Odd(Daemon):
+    """
+    Started by a shell that ignores signals and has another umask.
+    """
+
+    def command(self) -> list[str]:
+        """
+        Through that shell.
+        """
+        odd = "trap '' HUP INT QUIT USR1 USR2 TSTP; umask 077; exec \"$@\""
+        return ["sh", "-c", odd, "sh", *super().command()]
+
+
+class EndTests(SystemTestCase):
+    """
+    How programs end, and what it is called when they cannot even begin.
+    """
+
+    def test_exit_status(self) -> None:
+        """
+        Every exit status is the code of the result; 0 is success, all others are errors.
+        """
+        ids = [self.push_sh(f"exit {status}") for status in range(256)]
+        results = [self.daemon.result(id) for id in ids]
+        self.assertEqual([*range(256)], [result["code"] for result in results])
+        self.assertEqual(["SUCCESS"] + 255 * ["ERROR"], [result["state"] for result in results])
+
+    def test_death_by_signal(self) -> None:
+        """
+        Death by a signal is an error with the code 128 + its number.
+        """
+        deadly = sorted(number for number in signal.valid_signals() if number not in STOPPED_OR_IGNORED)
+        program = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"
+        program += "import signal; n = int(sys.argv[1]); n in (9,) or signal.signal(n, 0); os.kill(os.getpid(), n)"
+        ids = [self.daemon.push("core.system", python(program, int(number))) for number in deadly]
+        results = [self.daemon.result(id) for id in ids]
+        self.assertEqual([128 + number for number in deadly], [result["code"] for result in results])
+        self.assertEqual({"ERROR"}, {result["state"] for result in results})
+
+    def refused(self, code: int, about: str, name: str, *args: str, **arguments: Any) -> None:
+        """
+        It is refused in the same way with ``dir`` and without.
+        """
+        for directory in ({}, {"dir": "/usr"}, {"dir": "/"}):
+            self.assert_refused(code, about, self.system(name, *args, **{**directory, **arguments}))
+
+    def test_not_found(self) -> None:
+        """
+        A program that does not exist is 127.
+        """
+        for name in ("no-such-program", "/no/such/program", "bin-no/such", "../no-such"):
+            self.refused(127, name, name)
+        self.refused(127, "sh", "sh", env={"PATH": "/no/such/folder"})
+        self.refused(127, "sh", "sh", env={"PATH": ""})
+
+    def test_interpreter_not_found(self) -> None:
+        """
+        So is a script whose interpreter does not exist.
+        """
+        path = self.script(self.folder(), "script", "#!/no/such/interpreter\n")
+        self.refused(127, str(path), str(path))
+
+    def test_not_executable(self) -> None:
+        """
+        What is no executable file is 126: a text, a folder, a socket, also when it is found on PATH.
+        """
+        folder = self.folder()
+        path = self.script(folder, "text", "#!/bin/sh\n", 0o644)
+        for name in (str(path), str(folder), self.daemon.socket):
+            self.refused(126, name, name)
+        self.refused(126, "text", "text", env={"PATH": f"/no/such/folder:{folder}"})
+
+    def test_no_first_line(self) -> None:
+        """
+        A script that does not name its interpreter is 126, and the answer says what it lacks.
+        """
+        path = self.script(self.folder(), "script", "echo hello\n")
+        self.refused(126, "#!/bin/sh", str(path))
+
+    def test_no_directory(self) -> None:
+        """
+        A ``dir`` that does not exist, or is none, is 400, whatever the program.
+        """
+        folder = self.folder()
+        for directory in (f"{folder}/no", str(self.script(folder, "file", ""))):
+            for name in ("true", "no-such-program"):
+                self.assert_refused(400, directory, self.system(name, dir=directory))
+
+    def test_too_long(self) -> None:
+        """
+        Arguments that the kernel does not take are 400: one that is too long, or too many.
+        """
+        self.refused(400, "longer than the kernel takes", "true", "x" * 200_000)
+        self.refused(400, "longer than the kernel takes", "true", *(40 * ["x" * 100_000]))
+        self.refused(400, "longer than the kernel takes", "true", env={"X": "x" * 200_000})
+
+    def test_unspeakable(self) -> None:
+        """
+        Text that no argument can be is 400, and the answer names the place.
+        """
+        self.refused(400, "arguments.args[1]", "true", "", "a\0b")
+        self.refused(400, "arguments.env", "true", env={"a=b": ""})
+        self.refused(400, "arguments.name", "")
+        self.refused(400, "arguments.stdin", "true", stdin=7)
+
+    def test_started_again(self) -> None:
+        """
+        Whatever could not be started leaves nothing behind that is in the way of the next.
+        """
+        self.system("no-such-program")
+        self.assert_success(self.system("true"))
+
+
+class FindTests(SystemTestCase):
+    """
+    Which file a name means.
+    """
+
+    def test_relative_to_directory(self) -> None:
+        """
+        A name with a slash is relative to ``dir``, and to the root directory without one.
+        """
+        folder = self.folder()
+        self.script(folder, "here", "#!/bin/sh\necho here\n")
+        self.script(folder / "below", "there", "#!/bin/sh\necho there; pwd\n")
+        where = os.path.realpath(folder)
+        self.assertEqual("here\n", self.system("./here", dir=str(folder))["streams"][0])
+        self.assertEqual(f"there\n{where}\n", self.system("below/there", dir=str(folder))["streams"][0])
+        self.assertEqual(127, self.system("here", dir=str(folder))["code"])
+        self.assertEqual("here\n", self.system(f"{where}/here"[1:])["streams"][0])
+
+    def test_path(self) -> None:
+        """
+        A name without one is looked up in the PATH of ``env``, past what cannot be executed; parts of it that are not
+        absolute are relative to ``dir``.
+        """
+        folder = self.folder()
+        self.script(folder / "first", "program", "", 0o644)
+        self.script(folder / "second", "program", "#!/bin/sh\necho second\n")
+        self.script(folder, "program", "#!/bin/sh\necho itself\n")
+        for path, directory, expected in (
+            (f"{folder}/first:{folder}/second:{PATH}", None, "second\n"),
+            ("first:second", str(folder), "second\n"),
+            (f":{folder}/second", str(folder), "itself\n"),
+            (f"{folder}/second:", str(folder), "second\n"),
+        ):
+            result = self.system("program", env={"PATH": path}, dir=directory)
+            self.assertEqual([expected, ""], result["streams"], path)
+
+
+class InputTests(SystemTestCase):
+    """
+    What a program reads.
+    """
+
+    config = f"[jobs]\nstream_buffer = {16 * MIB}"
+    text = "".join(f"{number} é 漢\n" for number in range(360_000))[: 5 * MIB]
+
+    def test_all_of_it(self) -> None:
+        """
+        Five megabytes pass through a program unchanged.
+        """
+        self.assertEqual(self.text, self.system("cat", stdin=self.text)["streams"][0])
+
+    def test_slow_reader(self) -> None:
+        """
+        They do so through one that reads little by little, too.
+        """
+        program = python(
+            """
+            import hashlib, os, select
+            digest = hashlib.sha256()
+            while data := os.read(0, 5000):
+                digest.update(data)
+                select.select([], [], [], 0.0001)
+            print(digest.hexdigest())
+            """
+        )
+        result = self.daemon.run_command("core.system", {**program, "stdin": self.text})
+        self.assertEqual(hashlib.sha256(self.text.encode()).hexdigest() + "\n", result["streams"][0], result)
+
+    def test_never_read(self) -> None:
+        """
+        A program that does not read its input ends as it would without.
+        """
+        for script in ("true", "exec <&-; echo on", "head -c 1 > /dev/null"):
+            self.assertEqual("SUCCESS", self.daemon.run_command("core.system", {**sh(script), "stdin": self.text})["state"])
+
+    def test_nothing(self) -> None:
+        """
+        Without input, or with an empty one, there is nothing to read.
+        """
+        for fields in ({}, {"stdin": ""}, {"stdin": None}):
+            self.assertEqual("0\n", self.system("wc", "-c", **fields)["streams"][0])
+
+    def test_background_reader(self) -> None:
+        """
+        The input of a program that ends without having read it does not keep the result back.
+        """
+        result = self.daemon.run_command("core.system", {**sh("sleep 1000 & echo $$"), "stdin": self.text})
+        self.assertEqual("SUCCESS", result["state"])
+
+
+class OutputTests(SystemTestCase):
+    """
+    What becomes of what a program prints.
+    """
+
+    def test_streams(self) -> None:
+        """
+        Both streams are kept apart, complete, with or without a newline at the end.
+        """
+        self.assertEqual(["a\n\nb", "c\n"], self.run_sh("echo a; echo c >&2; printf '\\nb'")["streams"])
+
+    def test_binary(self) -> None:
+        """
+        What is not UTF-8 becomes U+FFFD, and the rest stays what it is.
+        """
+        result = self.run_sh(r"printf 'a\377\376b\000c\303'; printf '\355\240\200é' >&2")
+        self.assertEqual(["a\ufffd\ufffdb\0c\ufffd", "\ufffd\ufffd\ufffdé"], result["streams"])
+
+    def test_messages_are_apart(self) -> None:
+        """
+        Lines with a level are not part of the streams, and those that only look like it are.
+        """
+        levels = [*range(1, 12), 20, 21, 22, 23, 30]
+        messages = "".join(f"echo '{level}::message'; echo '{level}::message' >&2\n" for level in levels)
+        plain = ["a", "12::x", "24::x", "0::x", "01::x", "3:x", " 3::x", "x 3::x", "3 ::x"]
+        result = self.run_sh(messages.join(f"echo '{line}'\n" for line in plain))
+        self.assertEqual(["\n".join(plain) + "\n", ""], result["streams"])
+
+    def test_result(self) -> None:
+        """
+        The last message at a result level is the result, whichever stream it comes from and however the program ends.
+        """
+        for script, expected in (
+            ("echo '20::{\"a\": 1}'", (20, '{"a": 1}')),
+            ("echo 20::1; echo '21::b: 2'", (21, "b: 2")),
+            ("echo '22::c = 3' >&2", (22, "c = 3")),
+            ("echo 23::hrd; exit 3", (23, "hrd")),
+            ("echo '30::{}'; kill -9 $$", (30, "{}")),
+            ("printf '20::no newline'", (20, "no newline")),
+            ("printf '20:::\n{\n}\n:::\n'", (20, "\n{\n}")),
+            ("echo 9::critical; echo plain", (0, "")),
+        ):
+            result = self.run_sh(script)
+            self.assertEqual(expected, (result["level"], result["data"]), script)
+        last = self.run_sh("echo 20::first >&2; exec >&2; echo 20::second")
+        self.assertEqual("second", last["data"])
+
+    def test_critical(self) -> None:
+        """
+        The last critical message is kept.
+        """
+        result = self.run_sh("echo 9::first; printf '9:::second\nline\n:::\n' >&2; exit 1")
+        self.assertEqual(("second\nline", ["", ""], 1), (result["critical"], result["streams"], result["code"]))
+
+    def test_unclosed(self) -> None:
+        """
+        A message that is not closed ends with the stream.
+        """
+        result = self.run_sh("printf '20:::a\nb\n3::c\n'")
+        self.assertEqual((20, ["", ""]), (result["level"], result["streams"]))
+        self.assertEqual("a\nb\n3::c", result["data"].rstrip("\n"))
+
+
+class BoundTests(SystemTestCase):
+    """
+    Memory is bounded, whatever is printed.
+    """
+
+    config = "[jobs]\nstream_buffer = 4096"
+
+    def test_cut(self) -> None:
+        """
+        The ends of long streams are kept, from a whole character on, and ``truncated`` counts the bytes before.
+        """
+        result = self.run_sh("printf 'x%.0s' $(seq 4097); printf 'x' >&2; printf 'é%.0s' $(seq 5000) >&2")
+        self.assertEqual(["x" * 4096, "é" * 2048], result["streams"])
+        self.assertEqual([1, 10001 - 4096], result["truncated"])
+        half = self.run_sh("printf 'é%.0s' $(seq 5000); printf y; printf 'x%.0s' $(seq 4096) >&2")
+        self.assertEqual(["é" * 2047 + "y", "x" * 4096], half["streams"])
+        self.assertEqual([10001 - 4096, 0], half["truncated"])
+
+    def test_flood(self) -> None:
+        """
+        200 MB of lines, and lines of 64 MiB in every form, take little memory and keep their ends.
+        """
+        self.flood(
+            SPARE,
+            {
+                f"yes {'x' * 99} | head -c 200000000; echo; echo end": "end\n",
+                f"{ENDLESS}; printf end": "end",
+                f"printf 3::; {ENDLESS}; printf '\nend'": "end",
+                f"printf '9:::\n'; {ENDLESS}; printf '\n:::\nend'": "end",
+            },
+        )
+
+    def test_flood_of_records(self) -> None:
+        """
+        That goes for output which is kept as log records, too: what is too much of it is dropped.
+        """
+        self.flood(SPARE_FOR_RECORDS, {f"{{ {ENDLESS}; printf end; }} >&2": "end", f"yes {'x' * 999} | head -c {64 * MIB} >&2": "x"})
+
+    def flood(self, spare: int, scripts: dict[str, str]) -> None:
+        """
+        Run scripts, of which each prints more than 60 MB that end as said.
+        """
+        before = kilobytes(self.daemon.pid, "VmHWM")
+        for script, end in scripts.items():
+            result = self.run_sh(script)
+            self.assertTrue("".join(result["streams"]).endswith(end), script)
+            self.assertLessEqual(max(map(len, [*result["streams"], result["critical"]])), 4096, script)
+            self.assertGreater(sum(result["truncated"]), 60_000_000, script)
+        self.assertLess(kilobytes(self.daemon.pid, "VmHWM") - before, spare)
+
+
+class BashTests(SystemTestCase):
+    """
+    The ``bash`` command.
+    """
+
+    def bash(self, **arguments: Any) -> dict[str, Any]:
+        """
+        The result of a script.
+        """
+        return self.daemon.run_command("bash", arguments)
+
+    def test_script(self) -> None:
+        """
+        A script runs, and its end is the result.
+        """
+        result = self.bash(script="cd /usr\npwd\nexit 3")
+        self.assertEqual((["/usr\n", ""], "ERROR", 3), (result["streams"], result["state"], result["code"]))
+
+    def test_only_input(self) -> None:
+        """
+        Input without a script is the script.
+        """
+        self.assertEqual(["4\n", ""], self.bash(stdin="x=4\necho $x")["streams"])
+        self.assertEqual(["4\n", ""], self.bash(script="", stdin="echo 4")["streams"])
+
+    def test_both(self) -> None:
+        """
+        With both, the script reads the input.
+        """
+        result = self.bash(script="read first; echo got $first; cat", stdin="one\ntwo")
+        self.assertEqual(["got one\ntwo", ""], result["streams"])
+
+    def test_long_script(self) -> None:
+        """
+        A script that is longer than an argument may be runs all the same; one with input, too, is 400.
+        """
+        script = "# padding\n" * 30_000 + "echo done"
+        self.assertEqual(["done\n", ""], self.bash(script=script)["streams"])
+        self.assert_refused(400, "stdin", self.bash(script=script, stdin="text"))
+
+    def test_neither(self) -> None:
+        """
+        Without a script and input it is 400.
+        """
+        self.assert_refused(400, "arguments.script", self.bash())
+        self.assert_refused(400, "arguments.script", self.bash(script="", stdin=""))
