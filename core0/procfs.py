@@ -32,10 +32,11 @@ def read(path: str) -> bytes:
     except OSError:
         return b""
     try:
-        data = os.read(fd, 1 << 16)
-        while len(data) % (1 << 16) == 0 and (more := os.read(fd, 1 << 16)):
-            data += more
-        return data
+        # a short read is not the last one: lists of processes come in pieces of a page
+        pieces = []
+        while piece := os.read(fd, 1 << 16):
+            pieces.append(piece)
+        return b"".join(pieces)
     except OSError:
         return b""
     finally:

@@ -31,9 +31,9 @@ class RecordSink(Sink, Protocol):
     A sink that also takes what belongs to one job.
     """
 
-    def stream(self, job: str, line: bytes) -> None:
+    def stream(self, job: str, line: bytes, last: bool) -> None:
         """
-        One record of live output, JSON.
+        One record of live output, JSON. The last one of a job is never dropped.
         """
         ...
 
@@ -106,7 +106,7 @@ class Records:
         """
         Add to the live output of a job.
         """
-        self._sink.stream(job, encode(Record(self._core, self._node, job, message)))
+        self._sink.stream(job, encode(Record(self._core, self._node, job, message)), last)
 
     def sample(self, job: str, fields: Mapping[str, str | int | float], life: float) -> None:
         """

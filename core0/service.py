@@ -69,6 +69,8 @@ class Options(usage.Options):
         Twisted's hook: read the configuration while there is still somebody to tell.
         """
         try:
+            if self["config"] is not None:
+                self["config"] = os.path.abspath(self["config"])  # a daemon may go elsewhere
             self.loaded = load(self["config"], root=os.geteuid() == 0, environ=os.environ)
         except ConfigError as error:
             _give_up(str(error))
@@ -270,7 +272,7 @@ class _Parts:
             self._log.warn("ended {count} processes that a core0 before this one had left", count=killed)
 
         self.files.start()
-        undo.append(self.files.stop)
+        undo.append(lambda: in_pool(reactor, pool, self.files.stop))
         writing = Link(reactor, self.url, "writing results")
         ledger = Ledger(reactor, writing, node, config.redis.result_ttl)
         ledger.start()

@@ -199,7 +199,7 @@ class Daemon:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def redis(self, **keywords: Any) -> "redis.Redis[bytes]":
+    def redis(self, **keywords: Any) -> redis.Redis:
         """
         A client of its server.
         """

@@ -6,53 +6,27 @@ import json
 import math
 import os
 import sys
-import uuid
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 try:
     import click
 except ModuleNotFoundError:
     raise SystemExit("corectl: click is missing: pip install 'core0[cli]'") from None
 
+from core0.client.options import as_json, patience, payload_of, placed, text_of, variables
+
 if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
     from core0.client.client import Client
     from core0.client.live import Screen
     from core0.client.signals import Signals
     from core0.messages import Result
 
-ANSWER = 10.0  # seconds for what core0 answers at once
 BROKEN_PIPE = 128 + 13
 FACTS = ("os", "cpu", "mem", "disk", "nic")
-F = TypeVar("F", bound=Callable[..., Any])
 Work = Callable[["Signals", "Client"], Awaitable[int]]
-
-
-def _remember(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
-    places = context.ensure_object(dict)
-    if value is not None and parameter.name is not None:
-        places[parameter.name] = value
-
-
-def placed(command: F) -> F:
-    """
-    Add the options that say where core0 is.
-    """
-    for name, text in (
-        ("node", "Address this node, <gid>:<nid>, of those that share the server."),
-        ("config", "The configuration file of core0, which says where it listens."),
-        ("url", "Where core0 takes commands, as a URL: redis://host:port. [env: CORE0_URL]"),
-        ("socket", "Where core0 takes commands, as the path of a unix socket."),
-    ):
-        option = click.option(f"--{name}", metavar=name.upper(), help=text, expose_value=False, callback=_remember)
-        command = option(command)
-    return command
-
-
-as_json = click.option("--json", "raw", is_flag=True, help="Print the JSON that core0 sends.")
-patience = click.option(
-    "--timeout", type=float, default=ANSWER, show_default=True, help="Seconds to wait for the answer."
-)
 
 
 def drive(work: Work) -> NoReturn:
@@ -88,7 +62,7 @@ def drive(work: Work) -> NoReturn:
         except BrokenPipeError:
             codes.append(BROKEN_PIPE)
         finally:
-            reactor.callLater(0, reactor.stop)  # type: ignore[attr-defined] # is a module to mypy
+            reactor.callLater(0, reactor.stop)
 
     def cancel(number: int) -> None:
         codes.append(128 + number)
@@ -96,9 +70,13 @@ def drive(work: Work) -> NoReturn:
 
     signals = Signals(reactor, cancel)
     task = Deferred.fromCoroutine(main())
-    task.addErrback(lambda failure: failure.printTraceback())
-    reactor.run(installSignalHandlers=False)  # type: ignore[attr-defined] # is a module to mypy
+    task.addErrback(_report)
+    reactor.run(installSignalHandlers=False)  # type: ignore[call-arg] # not in its interface
     leave(codes[0] if codes else 1)
+
+
+def _report(failure: "Failure") -> None:
+    failure.printTraceback()
 
 
 def fail(text: str, codes: list[int]) -> None:
@@ -167,33 +145,16 @@ def ping(timeout: float) -> None:
     ask("core.ping", {}, timeout, click.echo)
 
 
-def _variables(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    pairs = [value.partition("=") for value in values]
-    for name, equals, _ in pairs:
-        if not name or not equals:
-            raise click.BadParameter(f"expected NAME=VALUE, got {name or equals!r}")
-    return {name: value for name, _, value in pairs}
-
-
-def _input(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    if value != "-":
-        return value
-    try:
-        return sys.stdin.buffer.read().decode()
-    except UnicodeDecodeError as error:
-        raise click.BadParameter(f"core0 takes text in UTF-8 only: {error}") from error
-
-
 @corectl.command(context_settings={"allow_interspersed_args": False})
 @placed
 @click.option("--queue", help="Run after those that were sent to this queue before.")
 @click.option("--max-time", type=float, help="End it after so many seconds.")
 @click.option("--max-restart", type=int, help="Run it so many times more if it fails.")
 @click.option("--dir", "directory", help="Its working directory. [default: /]")
-@click.option("--env", multiple=True, metavar="NAME=VALUE", callback=_variables, help="Add to its environment.")
-@click.option("--stdin", callback=_input, metavar="TEXT", help="What it reads from stdin; - for what corectl reads.")
+@click.option("--env", multiple=True, metavar="NAME=VALUE", callback=variables, help="Add to its environment.")
+@click.option("--stdin", callback=text_of, metavar="TEXT", help="What it reads from stdin; - for what corectl reads.")
 @click.option(
-    "--timeout", type=float, default=math.inf, help="Wait so many seconds; it goes on after that. Exits with 124."
+    "--timeout", type=float, default=math.inf, help="Wait so many seconds and exit with 124; it goes on."
 )
 @click.option("--detach", is_flag=True, help="Print its id and do not wait.")
 @click.option("--id", help="Its id. [default: a new UUID]")
@@ -252,33 +213,17 @@ def _print_result(result: "Result") -> int:
     return exit_code(result)
 
 
-def _payload(text: str) -> tuple[bytes, str]:
-    """
-    A command as it is to be pushed, and its id.
-    """
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise click.BadParameter(f"expected a command in JSON: {error}", param_hint="COMMAND") from None
-    if not isinstance(content, dict):
-        raise click.BadParameter(f"expected a JSON object, got {text[:40]!r}", param_hint="COMMAND")
-    if isinstance(content.get("id"), str) and content["id"]:
-        return text.encode("utf-8", "surrogateescape"), content["id"]
-    id = str(uuid.uuid4())
-    return json.dumps({**content, "id": id}).encode(), id
-
-
 @corectl.command()
 @placed
 @click.option("--timeout", type=float, default=math.inf, help="Seconds to wait for the result.")
-@click.argument("command", callback=_input)
+@click.argument("command", callback=text_of)
 def raw(command: str, timeout: float) -> None:
     """
     Push a command as it is, and print its result: corectl raw '{"command": "core.ping"}'
 
     COMMAND is JSON, or - to read it from stdin. It gets an id if it has none.
     """
-    payload, id = _payload(command)
+    payload, id = payload_of(command)
 
     async def work(signals: "Signals", client: "Client") -> int:
         await client.push(payload)
@@ -333,7 +278,7 @@ def _tables() -> Any:
 @placed
 @patience
 @click.option(
-    "--signal", "number", metavar="SIGNAL", help="Send only this, by number or name. [default: TERM, then KILL]"
+    "--signal", "number", metavar="SIGNAL", help="Send only this. [default: TERM, then KILL]"
 )
 @click.argument("id")
 def kill(id: str, number: str | None, timeout: float) -> None:

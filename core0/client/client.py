@@ -189,8 +189,8 @@ class Client:
     async def stream(self, id: str, timeout: float) -> AsyncIterator[Record]:
         """
         The live output of a command that was pushed with ``stream=True``: its lines and messages, without newlines, as
-        they come. Ends when the job does; that of a recurring one, with each of its runs. Reading takes them away: there
-        is one reader for each. Of what comes faster than it is read, the newest 10,000 are kept.
+        they come. Ends when the job does; that of a recurring one, with each of its runs. Reading takes them away:
+        there is one reader for each. Of what comes faster than it is read, the newest 10,000 are kept.
 
         :param timeout: seconds for all of it; may be ``math.inf``.
         :raises NoAnswer: it took longer.
@@ -201,21 +201,20 @@ class Client:
 
     async def follow(self, id: str, timeout: float) -> AsyncIterator[Batch]:
         """
-        As :meth:`stream`, in batches, which tell what may be missing.
+        As :meth:`stream`, in batches, which tell what may be missing. One comes each second at least, be it empty.
         """
         end = self._reactor.seconds() + timeout
         settled, wait = 0.0, FIRST_LOOK
         while True:
             batch, finished = await self._fetch(id)
-            if batch.records:
-                settled, wait = 0.0, FIRST_LOOK
-                yield batch
+            yield batch
             if batch.last:
                 return
             now = self._reactor.seconds()
             if now >= end:
                 raise NoAnswer(f"{id} has not ended within {timeout:g} s")
             if batch.records:
+                settled, wait = 0.0, FIRST_LOOK
                 continue
             if finished and not settled:
                 result = await self.result(id)

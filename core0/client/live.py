@@ -1,20 +1,20 @@
 """
 Shows the output of a job while it comes, and makes it whole when the result is there.
 
-Live output is lines without their newlines, and some are missing if they come too fast. The result has each stream as it
-was written, but only its end. Together they are exact wherever that is possible.
+Live output is lines without their newlines, and some are missing if they come too fast. The result has each stream as
+it was written, but only its end. Together they are exact wherever that is possible.
 """
 
 from collections.abc import Sequence
 from typing import BinaryIO
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
 from core0.client.client import Batch, is_last
 from core0.messages import Level, Record, Result
 
 KEEP = 1 << 20  # bytes; what a result has of a stream, unless it is configured otherwise
-HOLD = 3.0  # seconds that output is held back for the sake of being exact
+HOLD = 2.0  # seconds that output is held back for the sake of being exact
 LONG_LINE = (32 << 10) - 3  # bytes; a record of that size may be a piece of a line
 PROBE = 256  # bytes by which the place in a stream is found again
 TRAILING = 2  # records that may be last lines without a newline: one of each stream
@@ -109,7 +109,7 @@ class Echo:
 
 class Live:
     """
-    :param clock: for output that is held back.
+    :param clock: output is held back for some time at most.
     """
 
     def __init__(self, clock: IReactorTime, screen: Screen) -> None:
@@ -120,11 +120,11 @@ class Live:
         self._held: list[Record] | None = None
         self._size = 0
         self._whole = True
-        self._timer: IDelayedCall | None = None
+        self._until = 0.0
 
     def show(self, batch: Batch) -> None:
         """
-        Show some records, as far as it is clear now how.
+        Show some records, as far as it is clear now how. To be called with empty batches, too.
         """
         records = [*self._next, *(record for record in batch.records if not is_last(record))]
         shown = len(records)
@@ -136,6 +136,8 @@ class Live:
         if self._whole and self._held is None and (batch.gap or any(map(_ambiguous, batch.records))):
             self._hold()
         self._print(records)
+        if self._held is not None and self._clock.seconds() >= self._until:
+            self._release()
         self._screen.flush()
 
     def _hold(self) -> None:
@@ -143,7 +145,7 @@ class Live:
         Wait for the result, if it comes soon: it knows better.
         """
         self._held = []
-        self._timer = self._clock.callLater(HOLD, self._release)
+        self._until = self._clock.seconds() + HOLD
 
     def _release(self) -> None:
         """
@@ -151,9 +153,7 @@ class Live:
         """
         held, self._held = self._held or [], None
         self._whole = False
-        self.close()
         self._print(held)
-        self._screen.flush()
 
     def _print(self, records: Sequence[Record], unended: frozenset[int] = frozenset()) -> None:
         """
@@ -187,7 +187,6 @@ class Live:
             # the streams of the result stand in for them
             records = [record for record in (*self._held, *records) if record.message.level not in self._echoes]
             self._held = None
-        self.close()
         self._print(records, _unended(records, result.streams))
         finished = [
             echo.finish(text.encode("utf-8", "replace"), before, self._whole and once)
@@ -196,23 +195,13 @@ class Live:
         self._screen.flush()
         return all(finished) if once else self._whole
 
-    def close(self) -> None:
-        """
-        Forget what was to be done later.
-        """
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None
-
 
 def _ambiguous(record: Record) -> bool:
     """
     Whether a record may be a piece of a long line: then its line may go on.
     """
-    message = record.message
-    return (
-        message.level in (Level.STDOUT, Level.STDERR) and len(message.message.encode("utf-8", "replace")) >= LONG_LINE
-    )
+    level, text = record.message.level, record.message.message
+    return level in (Level.STDOUT, Level.STDERR) and len(text.encode("utf-8", "replace")) >= LONG_LINE
 
 
 def _unended(records: Sequence[Record], streams: Sequence[str]) -> frozenset[int]:

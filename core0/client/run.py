@@ -128,7 +128,7 @@ class Killer:
             await pause(self._clock, KILL_AGAIN)  # core0 has not taken it yet, or it is over
 
     def _failed(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):
+        if not isinstance(failure.value, CancelledError):
             self._screen.say(f"corectl: cannot kill {self._id}: {failure.getErrorMessage()}")
 
     def close(self) -> None:
@@ -149,7 +149,9 @@ async def run(
     :returns: the exit status.
     """
     end = clock.seconds() + request.timeout
-    id = await client.submit("core.system", request.arguments, id=request.id, **{**request.fields, "stream": True})
+    fields = request.fields.copy()
+    fields["stream"] = True
+    id = await client.submit("core.system", request.arguments, id=request.id, **fields)
     killer = Killer(clock, client, screen, id)
     on_signal(killer.signalled)
     live = Live(clock, screen)
@@ -166,10 +168,9 @@ async def run(
         await client.submit("core.kill", {"id": id})
         return BROKEN_PIPE
     finally:
-        live.close()
         killer.close()
     if not complete:
         screen.say(
-            f"corectl: some output is missing, it came faster than it can be passed on; try: corectl result {id}"
+            f"corectl: some output is missing, it came too fast to be passed on; try: corectl result {id}"
         )
     return SIGNALLED + killer.number if killer.number else exit_code(result)

@@ -42,6 +42,8 @@ def text(value: Any) -> str:
         return ", ".join(map(text, value))
     if isinstance(value, Mapping):
         return " ".join(f"{key}={text(each)}" for key, each in value.items())
+    if isinstance(value, float):
+        return f"{value:.6g}"
     return "" if value is None else " ".join(str(value).split())
 
 
@@ -83,17 +85,14 @@ def print_jobs(jobs: Sequence[Mapping[str, Any]]) -> None:
     """
     Print the answer of ``process.list``.
     """
-    rows = [
-        {**job, "id": job["cmd"]["id"], "command": _command(job["cmd"]), "started": job["starttime"]} for job in jobs
-    ]
-    print_table(JOBS, rows)
+    print_table(JOBS, [{**job, **_described(job["cmd"]), "started": job["starttime"]} for job in jobs])
 
 
-def _command(command: Mapping[str, Any]) -> str:
-    arguments = command["arguments"]
-    if command["command"] != "core.system" or not isinstance(arguments, Mapping):
-        return str(command["command"])
-    return " ".join([str(arguments.get("name", "")), *map(str, arguments.get("args") or ())])
+def _described(command: Mapping[str, Any]) -> dict[str, Any]:
+    what, arguments = command["command"], command["arguments"]
+    if what == "core.system" and isinstance(arguments, Mapping):
+        what = " ".join([str(arguments.get("name", "")), *map(str, arguments.get("args") or ())])
+    return {"id": command["id"], "command": what}
 
 
 def print_state(state: Mapping[str, Any]) -> None:

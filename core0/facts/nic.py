@@ -2,20 +2,19 @@
 The network interfaces of this machine, those of core0's own network namespace.
 """
 
-import os
+import socket
 from collections.abc import Sequence
+from ipaddress import ip_interface
 from pathlib import Path
+from typing import Any
 
+import psutil
 from msgspec import Struct
 
-from core0.facts import rtnetlink
 from core0.facts.files import ROOT, integer, text
-from core0.facts.rtnetlink import Link
 
-_FLAGS = {0x1: "up", 0x2: "broadcast", 0x8: "loopback", 0x10: "pointtopoint", 0x1000: "multicast"}
-_STATES = ("unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up")
-_TUNNELS = frozenset({768, 769, 776, 778, 823})  # IPIP, IP6IP6, SIT, GRE, GRE6: theirs is an IP address
-_NO_SPEED = 0x7FFFFFFF  # some drivers write -1 as a number without a sign
+FLAGS = ("up", "broadcast", "loopback", "pointopoint", "multicast")
+_LAST = 1 << 30  # sorts those behind that are gone by now
 
 
 class Address(Struct, frozen=True):
@@ -44,33 +43,53 @@ def collect(root: Path = ROOT) -> list[Nic]:
     """
     The interfaces in the order in which they were made.
     """
-    links = rtnetlink.links(rtnetlink.dump(rtnetlink.LINKS))
-    addresses = rtnetlink.addresses(rtnetlink.dump(rtnetlink.ADDRESSES))
     folder = root / "sys/class/net"
-    return [
-        describe(link, addresses.get(link.index, ()), text(folder / os.fsdecode(link.name) / "speed"))
-        for link in sorted(links, key=lambda link: link.index)
+    addresses: dict[str, list[Any]] = {}
+    for label, found in psutil.net_if_addrs().items():
+        # an address with a label, eth0:1, is one of eth0
+        addresses.setdefault(label.partition(":")[0], []).extend(found)
+    nics = [
+        describe(name, figures, addresses.get(name, ()), text(folder / name / "operstate"))
+        for name, figures in psutil.net_if_stats().items()
     ]
+    return sorted(nics, key=lambda nic: integer(text(folder / nic.name / "ifindex"), _LAST))
 
 
-def describe(link: Link, addresses: Sequence[str], speed: str) -> Nic:
+def describe(name: str, figures: Any, addresses: Sequence[Any], operstate: str) -> Nic:
     """
-    Put together what is known of one interface.
+    Put together what psutil knows of one interface.
 
-    :param speed: as the kernel wrote it, if it did.
+    :param operstate: as the kernel wrote it, if it did.
     """
+    words = figures.flags.split(",")
     return Nic(
-        name=link.name.decode("utf-8", "replace"),
-        mtu=link.mtu,
-        hardwareaddr=_hardware_address(link),
-        flags=tuple(name for flag, name in _FLAGS.items() if link.flags & flag),
-        addrs=tuple(Address(address) for address in addresses),
-        speed=known if 0 < (known := integer(speed, -1)) < _NO_SPEED else -1,
-        operstate=_STATES[link.state] if link.state < len(_STATES) else "unknown",
+        name=name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
+        mtu=figures.mtu,
+        hardwareaddr=_hardware_address(addresses),
+        flags=tuple("pointtopoint" if flag == "pointopoint" else flag for flag in FLAGS if flag in words),
+        addrs=tuple(Address(address) for found in addresses if (address := _with_prefix(found))),
+        speed=figures.speed or -1,
+        operstate=operstate.strip() or "unknown",
     )
 
 
-def _hardware_address(link: Link) -> str:
-    if link.arp_type in _TUNNELS or not any(link.hardware):
+def _hardware_address(addresses: Sequence[Any]) -> str:
+    for found in addresses:
+        if found.family == socket.AF_PACKET and found.address.strip("0:"):
+            return str(found.address)
+    return ""
+
+
+def _with_prefix(found: Any) -> str:
+    """
+    ``ip/prefix``; empty for what is no IP address.
+    """
+    if found.family not in (socket.AF_INET, socket.AF_INET6):
         return ""
-    return link.hardware.hex(":")
+    address = found.address.partition("%")[0]
+    if not found.netmask:
+        return f"{address}/{32 if found.family == socket.AF_INET else 128}"
+    if found.family == socket.AF_INET:
+        return str(ip_interface(f"{address}/{found.netmask}"))
+    prefix = sum(group.bit_count() for group in socket.inet_pton(socket.AF_INET6, found.netmask))
+    return f"{address}/{prefix}"

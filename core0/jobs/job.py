@@ -61,7 +61,6 @@ class Job:
         "arguments",
         "attached_to",
         "command",
-        "condemned",
         "detached_from",
         "digest",
         "done",
@@ -109,7 +108,6 @@ class Job:
         self.phase = Phase.WAITING
         self.queued = False
         self.verdict: State | None = None
-        self.condemned = False  # a deadly signal was sent to it: however it ends, that is why
         self.tree: ITree | None = None
         self.pid = 0
         self.started = 0.0

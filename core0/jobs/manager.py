@@ -150,7 +150,7 @@ class Jobs:
         self._starting += 1
         self.live += 1
         self.waiting_bytes -= job.size
-        job.verdict, job.condemned = None, False
+        job.verdict = None
         running = Deferred.fromCoroutine(self._run(job))
         if job.live:
             job.running = running
@@ -176,7 +176,7 @@ class Jobs:
                 outcome = refusal(500, f"{job.command.command} failed: a bug in core0; its log has the details")
         finally:
             self._end(job)
-        if job.verdict is not None and (outcome.cut or job.condemned):
+        if job.verdict is not None and (outcome.cut or job.verdict == State.KILLED):
             code = outcome.code or (KILLED_CODE if job.verdict == State.KILLED else 0)
             outcome = _replaced(outcome, job.verdict, code)
         self._settle(job, outcome)
@@ -302,7 +302,7 @@ class Jobs:
         if job.tree is None:
             raise Refusal(409, f"cannot send signal {signal} to job {id!r} while it is {job.state}: it has no process")
         if signal in DEADLY:
-            job.verdict, job.condemned = State.KILLED, True
+            job.verdict = State.KILLED
         await self.send(job, signal)
 
     def _kill(self, job: Job) -> None:

@@ -57,16 +57,20 @@ class TaggedTree:
     def populated(self) -> bool:
         """
         Whether its process group has a member, or core0 inherited an orphan of it. That covers all of them: whoever has
-        left the group has a parent in the tree, or is an orphan.
+        left the group has a parent in the tree, or is an orphan. An orphan that is not reaped yet counts: it may have
+        forked another one just before it ended.
         """
         try:
             os.killpg(self._pid, 0)
-            return any(procfs.alive(pid) for pid in self.pids())
         except ProcessLookupError:
-            pass
+            return self._orphaned()
         except PermissionError:
             return True
-        return any(tag_of(pid) == self._tag and procfs.alive(pid) for pid in self._trees.strangers())
+        # the number may be another group's by now
+        return tag_of(self._pid) in (0, self._tag) or self._orphaned()
+
+    def _orphaned(self) -> bool:
+        return any(tag_of(pid) == self._tag for pid in self._trees.strangers())
 
     def pids(self) -> Sequence[int]:
         """
@@ -87,13 +91,25 @@ class TaggedTree:
         """
         for _ in range(KILL_ROUNDS):
             pids = [pid for pid in self.pids() if procfs.alive(pid)]
-            if not pids:
+            if not pids and not self._orphaned():
                 return True
             for number in (signal.SIGSTOP, signal.SIGKILL):
                 for pid in pids:
                     _signal(pid, self._tag, number)
-            time.sleep(ROUND)
+            self._hunt()
         return False
+
+    def _hunt(self) -> None:
+        """
+        KILL orphans as they come: one that forks and ends is somebody else by the time /proc has been walked through.
+        """
+        deadline = time.monotonic() + ROUND
+        while time.monotonic() < deadline:
+            orphans = [pid for pid in self._trees.strangers() if tag_of(pid) == self._tag and procfs.alive(pid)]
+            for pid in orphans:
+                _signal(pid, self._tag, signal.SIGKILL)
+            if not orphans:
+                time.sleep(ROUND / 20)
 
     def close(self) -> None:
         """

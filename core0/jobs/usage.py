@@ -23,18 +23,18 @@ class Meter:
     def __init__(self) -> None:
         self._seen: _Seen | None = None
 
-    def look(self, pids: Sequence[int], swap: bool = True) -> Usage:
+    def look(self, pids: Sequence[int], swapping: bool = True) -> Usage:
         """
         Sum up these processes. Reads /proc: call it in a thread.
 
-        :param swap: whether the machine has any.
+        :param swapping: whether the machine has any.
         """
         now = time.monotonic()
         before, seen = self._seen or (now, {})
         after: dict[int, tuple[int, float]] = {}
         spent, rss, vms, swap, threads = 0.0, 0, 0, 0, 0
         for pid in pids:
-            figures = procfs.figures(pid, swap)
+            figures = procfs.figures(pid, swapping)
             if figures is None:
                 continue
             after[pid] = (figures.started, figures.cpu)
@@ -83,5 +83,6 @@ class Gauge:
 
 
 def _measure(meters: Sequence[tuple[Meter, ITree | None]], own: Meter) -> tuple[Usage, list[Usage]]:
-    swap = procfs.swapping()
-    return own.look([os.getpid()], swap), [meter.look(tree.pids() if tree else (), swap) for meter, tree in meters]
+    swapping = procfs.swapping()
+    usages = [meter.look(tree.pids() if tree else (), swapping) for meter, tree in meters]
+    return own.look([os.getpid()], swapping), usages

@@ -10,7 +10,7 @@ from typing import Any
 
 import hiredis
 import txredisapi
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import (
     HostnameEndpoint,
     UNIXClientEndpoint,
@@ -59,12 +59,17 @@ class Connection(txredisapi.SubscriberProtocol):  # type: ignore[misc] # txredis
         super().__init__(charset=None, convertNumbers=False)
         self._on_message = on_message
         self._alive = False
+        self._asked = self._answered = 0
+        self._seen = 0
+        self._write_at_once: Callable[[], object] | None = None
 
     def connectionMade(self) -> Any:
         """
         Twisted's hook.
         """
         self._alive = True
+        # a transport with TLS has no such method
+        self._write_at_once = getattr(self.transport, "doWrite", None)
         return super().connectionMade()
 
     def connectionLost(self, why: Any) -> None:
@@ -86,6 +91,7 @@ class Connection(txredisapi.SubscriberProtocol):  # type: ignore[misc] # txredis
         Tell published messages from replies; a reply that looks like a message cannot come to a connection that has
         not subscribed.
         """
+        self._answered += 1
         if self._on_message is None:
             self.replyQueue.put(reply)
         else:
@@ -108,15 +114,27 @@ class Connection(txredisapi.SubscriberProtocol):  # type: ignore[misc] # txredis
         if not self._alive:
             raise Lost("not connected")
         # packed in C: txredisapi's own execute_command takes 20 times as long for a batch
-        self.transport.write(hiredis.pack_command(words))
+        self.transport.write(hiredis.pack_command(words))  # type: ignore[arg-type] # it takes any tuple of these
+        if self._write_at_once is not None:
+            # now, not in the reactor's next turn: the server works on it meanwhile. An error shows at the next event.
+            self._write_at_once()
+        self._asked += 1
         reply: Deferred[Any] = self.replyQueue.get()
         return reply.addCallback(self.handle_reply)
+
+    def stuck(self) -> bool:
+        """
+        Whether something was asked, and nothing was answered since the last time that somebody wanted to know this.
+        """
+        still = self._seen == self._answered and self._asked > self._answered
+        self._seen = self._answered
+        return still
 
     def lost(self) -> "Deferred[Any]":
         """
         Fires when the connection is gone.
         """
-        gone: Deferred[Any] = self.whenDisconnected()
+        gone: Deferred[Any] = self.whenDisconnected() if self._alive else succeed(None)
         return gone
 
     def close(self) -> None:

@@ -154,7 +154,7 @@ class Consumer:
         """
         rest = list(numbers)
         while rest:
-            await self._roomy()
+            await self._roomy(connection)
             batch = rest[: min(BATCH, max(1, self._taker.room()))]
             words = (BATCH_BYTES, *batch)
             entries = _entries(await self._link.once(connection, REREAD, (self._unfinished,), words))
@@ -163,8 +163,10 @@ class Consumer:
             rest = [seq for seq in rest if seq > last]
             await self._taker.admit(entries)
 
-    async def _roomy(self) -> None:
+    async def _roomy(self, connection: Connection) -> None:
         while self._taker.room() <= 0:
+            self.ready.happen(None)
+            await self._take_urgent(connection)
             await self._bell.wait(self._reactor, LOOK)
 
     async def _serve(self, connection: Connection) -> None:

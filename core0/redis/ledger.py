@@ -101,15 +101,20 @@ class Ledger:
 
     async def marks(self) -> dict[int, Mark]:
         """
-        The marks of those that had been started.
+        The marks of those that had been started. Marks without an entry are removed.
         """
         connection = await self._link.up()
         words = await connection.command("HGETALL", self._marks)
-        return {int(seq): decode_mark(mark) for seq, mark in zip(words[::2], words[1::2], strict=True)}
+        marks = {int(seq): decode_mark(mark) for seq, mark in zip(words[::2], words[1::2], strict=True)}
+        stale = marks.keys() - set(await self.unfinished())
+        if stale:
+            await connection.command("HDEL", self._marks, *stale)
+        return {seq: mark for seq, mark in marks.items() if seq not in stale}
 
     async def claim(self, claims: Sequence[Claim]) -> Sequence[bool]:
         """
-        Ask for all at once; but an answer that is still to be written comes before the claim of a later entry to its id.
+        Ask for all at once; but an answer that is still to be written comes before the claim of a later entry to its
+        id.
         """
         answered = {item.id: item.seq for item in reversed(self._pending) if isinstance(item, Final)}
         late = [claim for claim in claims if answered.get(claim.id, claim.seq) < claim.seq]

@@ -5,16 +5,17 @@ A connection that is made again whenever it is lost.
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from core0.redis.connection import Connection, Lost, RedisError, ReplyError, connect
 from core0.redis.script import SCRIPTS, Script
 from core0.redis.url import RedisURL
-from core0.waiting import Occurrence, pause, within
+from core0.waiting import Occurrence, pause
 
 FIRST_WAIT, LONGEST_WAIT = 0.05, 5.0  # seconds between attempts
-REPLY_TIMEOUT = 60.0  # seconds; a server that says nothing for so long is not there
+REPLY_TIMEOUT = 30.0  # seconds; a server that says nothing for so long, or twice that, is not there
 
 Prepare = Callable[[Connection], Awaitable[None]]
 
@@ -70,7 +71,13 @@ class Link:
             wait = FIRST_WAIT
             self._connection = connection
             self._up.happen(connection)
-            await connection.lost()
+            watch = LoopingCall(self._look_after, connection)
+            watch.clock = self._reactor
+            watch.start(REPLY_TIMEOUT, now=False)
+            try:
+                await connection.lost()
+            finally:
+                watch.stop()
             self._connection = None
             self._up = Occurrence()
             self._log.info("{name}: connection lost", name=self._name)
@@ -85,6 +92,11 @@ class Link:
             connection.close()
             raise
         return connection
+
+    def _look_after(self, connection: Connection) -> None:
+        if connection.stuck():
+            self._log.warn("{name}: no reply for {seconds} s", name=self._name, seconds=REPLY_TIMEOUT)
+            connection.close()
 
     async def up(self) -> Connection:
         """
@@ -124,9 +136,4 @@ class Link:
         """
         Run a script on this connection, once.
         """
-        command = connection.command("EVALSHA", script.sha, len(keys), *keys, *words)
-        try:
-            return await within(self._reactor, REPLY_TIMEOUT, command)
-        except TimeoutError as error:
-            connection.close()
-            raise Lost(f"{self._name}: no reply for {REPLY_TIMEOUT:.0f} s") from error
+        return await connection.command("EVALSHA", script.sha, len(keys), *keys, *words)

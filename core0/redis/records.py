@@ -68,8 +68,8 @@ class RecordWriter:
         if not failure.check(CancelledError, Lost):
             self._log.failure("records are not written any more", failure)
 
-    def _roomy(self, size: int) -> bool:
-        if self._count >= MAX_ITEMS or self._bytes + size > MAX_BYTES:
+    def _roomy(self, size: int, needed: bool = False) -> bool:
+        if not needed and (self._count >= MAX_ITEMS or self._bytes + size > MAX_BYTES):
             self._dropped += 1
             return False
         self._count += 1
@@ -84,11 +84,11 @@ class RecordWriter:
         if self._roomy(len(line)):
             self._logs.append(line)
 
-    def stream(self, job: str, line: bytes) -> None:
+    def stream(self, job: str, line: bytes, last: bool) -> None:
         """
-        Keep a piece of live output, if there is room.
+        Keep a piece of live output, if there is room; the last one always: readers wait for it.
         """
-        if self._roomy(len(line)):
+        if self._roomy(len(line), last):
             self._streams.setdefault(job, []).append(line)
 
     def sample(self, job: str, fields: Mapping[str, Any], life: float) -> None:

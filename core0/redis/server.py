@@ -240,7 +240,11 @@ class EmbeddedServer:
         if pid is not None:
             _write_private(self._record, json.dumps({"pid": pid, "started": _started(pid)}))
         running = RunningServer(self.url, child, protocol)
-        await self._answers(protocol, child)
+        try:
+            await self._answers(protocol, child)
+        except BaseException:
+            _try(lambda: child.signalProcess("KILL"))
+            raise
         self._running = running
         return running
 
@@ -259,7 +263,6 @@ class EmbeddedServer:
         said = protocol.said.decode("utf-8", "replace").strip()
         if protocol.ended.happened:
             raise ServerFailed(f"the server ended at once ({protocol.ended.value}): {said or 'it said nothing'}")
-        child.signalProcess("KILL")
         raise ServerFailed(f"the server did not answer within {START_TIMEOUT:.0f} s: {said or 'it said nothing'}")
 
     async def _watch(self) -> None:

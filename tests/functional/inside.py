@@ -20,7 +20,7 @@ def main(user: int, scratch: Path, command: list[str]) -> None:
         if kind == "cgroup2":
             subprocess.run(["umount", "--lazy", place], check=True)
     if user:
-        scratch.mkdir()
+        scratch.mkdir(exist_ok=True)
         show({Path(place).resolve() for place in (sys.base_prefix, sys.prefix, os.environ["PYTHONPATH"])}, scratch)
         os.setgroups([])
         os.setresgid(user, user, user)

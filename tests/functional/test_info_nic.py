@@ -36,9 +36,11 @@ class NicTests(InfoTestCase):
         """
         need("ip")
         expected, answer = apart(
-            "--net",
+            "-mn",
             """
             import json, subprocess
+            # /sys shows the links of whoever mounted it; this is a mount namespace of its own
+            subprocess.run(["mount", "-t", "sysfs", "sysfs", "/sys"], check=True)
             from core0.facts import nic
             from core0.messages import encode
             commands = [

@@ -2,12 +2,9 @@
 Ending jobs on a running core0: whole trees of processes, whatever they do to stay, and jobs that have none.
 """
 
-import os
 import signal
 from pathlib import Path
 from typing import Any
-
-from twisted.trial.unittest import SynchronousTestCase
 
 from tests.daemon import Daemon, eventually
 from tests.functional.apart import NOBODY, Apart
@@ -36,7 +33,7 @@ arguments = {{ name = "sleep", args = ["1000"] }}
 PATIENT = """
 [jobs]
 kill_grace = 600.0
-max = 1
+max = 2
 """
 # Processes that leave their group, their session, their parent, their streams and their environment behind. Each says
 # that it is there by a file with its name and number.
@@ -126,6 +123,20 @@ os.write(log, b"up\\n")
 while True:
     signal.pause()
 """
+CROWD = 1500  # processes; the kernel lists some 700 at once
+MANY = f"""
+import os, signal, sys
+log = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+signal.signal(signal.SIGUSR1, lambda *_: os.write(log, b"."))
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+for _ in range({CROWD - 1}):
+    if os.fork() == 0:
+        break
+os.write(log, b"u")
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+while True:
+    signal.pause()
+"""
 RUNAWAYS = 30_000
 # A process that forks another and ends, which does the same: at each look it is somebody else.
 RUNAWAY = f"""
@@ -162,13 +173,12 @@ class KillTests(DaemonTestCase):
         """
         eventually(lambda: not zombies(self.daemon.pid), f"no zombies: {zombies(self.daemon.pid)}")
 
-    def assert_killed(self, result: dict[str, Any], code: int, streams: list[str] | None = None) -> None:
+    def assert_killed(self, result: dict[str, Any], code: int, said: str = "") -> None:
         """
         A client asked for its end, and this is how it went.
         """
         self.assertEqual(("KILLED", code), (result["state"], result["code"]), result)
-        if streams is not None:
-            self.assertEqual(streams, result["streams"])
+        self.assertEqual(said, result["streams"][0])
 
     def signal(self, id: str, number: int | str) -> None:
         """
@@ -180,8 +190,8 @@ class KillTests(DaemonTestCase):
         """
         A job that is killed ends by TERM, and keeps what it has printed.
         """
-        with self.running("echo out; echo err >&2; touch $ready; exec sleep 1000") as id:
-            self.assert_killed(self.kill(id), 143, ["out\n", "err\n"])
+        with self.running("echo out; touch $ready; exec sleep 1000") as id:
+            self.assert_killed(self.kill(id), 143, "out\n")
 
     def test_process_kill(self) -> None:
         """
@@ -207,7 +217,7 @@ class KillTests(DaemonTestCase):
         for status, code in ((0, 137), (5, 5)):
             script = f"trap 'echo bye; exit {status}' TERM; touch $ready; while :; do sleep 0.01; done"
             with self.running(script) as id:
-                self.assert_killed(self.kill(id), code, ["bye\n", ""])
+                self.assert_killed(self.kill(id), code, "bye\n")
 
     def spread(self, end: str) -> tuple[str, Mark, Path]:
         """
@@ -250,7 +260,7 @@ class KillTests(DaemonTestCase):
         Those that they start when they are told to end are ended, too, and what they print meanwhile is kept.
         """
         mark = Mark()
-        script = "(trap 'setsid sleep 1000 & echo late' TERM; while :; do sleep 0.01; done) & sleep 0.1; echo done"
+        script = "(trap 'setsid sleep 1000 & echo late' TERM; echo up; while :; do sleep 0.01; done) | { read _; echo done; }"
         result = self.daemon.run_command("core.system", {**sh(script), "env": mark.env})
         self.assert_success(result)
         self.assertEqual(["done\nlate\n", ""], result["streams"])
@@ -274,8 +284,10 @@ class KillTests(DaemonTestCase):
         mark, log = Mark(), self.folder() / "log"
         result = self.daemon.run_command("core.system", {**python(RUNAWAY, log), "env": mark.env})
         self.assert_success(result)
-        self.assertEqual([], mark.processes())
-        self.assertLess(log.stat().st_size, RUNAWAYS, "it ended by itself before it could be killed")
+        size = log.stat().st_size
+        self.assertLess(size, RUNAWAYS, "it ended by itself before it could be killed")
+        self.run_sh("sleep 0.1")
+        self.assertEqual(([], size), (mark.processes(), log.stat().st_size))
 
     def test_signal(self) -> None:
         """
@@ -292,6 +304,17 @@ class KillTests(DaemonTestCase):
         self.signal(id, "USR2")
         result = self.daemon.result(id)
         self.assertEqual(("ERROR", 128 + signal.SIGUSR2), (result["state"], result["code"]))
+
+    def test_signal_to_many(self) -> None:
+        """
+        It reaches all of them when they are many.
+        """
+        log = self.folder() / "log"
+        id = self.daemon.push("core.system", python(MANY, log))
+        eventually(lambda: log.exists() and log.read_text() == "u" * CROWD, "all processes are there")
+        self.signal(id, "USR1")
+        eventually(lambda: log.read_text().count(".") == CROWD, "all have got it")
+        self.assert_killed(self.kill(id), 143)
 
     def test_deadly_signal(self) -> None:
         """
@@ -414,7 +437,7 @@ class OrdinaryKillTests(TaggedKillTests):
 
 class NothingToKillTests(DaemonTestCase):
     """
-    Jobs that have no process yet, or not any more, and impatience. One job may be live at a time; the grace is endless.
+    Jobs that have no process yet, or not any more, and impatience. Two jobs may be live at a time; the grace is endless.
     """
 
     config = PATIENT
@@ -424,5 +447,93 @@ class NothingToKillTests(DaemonTestCase):
         It was killed while it waited.
         """
         self.assertEqual(("KILLED", 137, runs), (result["state"], result["code"], result["runs"]), result)
-        self.assertIsNone(self.known(result["id"]))
+        self.assert_refused(404, result["id"], self.daemon.run_command("core.kill", {"id": result["id"]}))
+        with self.daemon.redis() as client:
+            self.assertEqual(1, client.llen(f"result:{result['id']}"))
 
+    def test_waiting_for_room(self) -> None:
+        """
+        A job that waits until fewer are live is killed without having run.
+        """
+        gate, file = self.gate(), self.folder() / "file"
+        blockers = [self.push_sh(gate.wait) for _ in range(2)]
+        id = self.push_sh(f"touch {file}")
+        self.assert_waited(self.kill(id), 0)
+        gate.open(2)
+        for blocker in blockers:
+            self.assert_success(self.daemon.result(blocker))
+        self.assert_success(self.run_sh("true"))
+        self.assertFalse(file.exists())
+
+    def test_queued(self) -> None:
+        """
+        A job that waits for its queue is killed without having run, and those behind it move up.
+        """
+        gate, log = self.gate(), self.folder() / "log"
+        first, second, third = (self.push_sh(f"{gate.wait}; echo {n} >> {log}", queue="q") for n in range(3))
+        self.assert_waited(self.kill(second), 0)
+        gate.open(2)
+        self.assert_success(self.daemon.result(first))
+        self.assert_success(self.daemon.result(third))
+        self.assertEqual(["0", "2"], lines(log))
+
+    def test_first_of_queue(self) -> None:
+        """
+        When the job that has the turn is killed, the next one has it.
+        """
+        with self.running("touch $ready; exec sleep 1000", queue="q") as id:
+            following = self.push_sh("echo on", queue="q")
+            self.assertEqual("KILLED", self.kill(id)["state"])
+            self.assertEqual(["on\n", ""], self.daemon.result(following)["streams"])
+
+    def test_retrying(self) -> None:
+        """
+        A job that waits to be restarted is killed, with the runs that it had.
+        """
+        id = self.push_sh("exit 3", max_restart=9)
+        self.until(id, "retrying")
+        self.assert_waited(self.kill(id), 1)
+
+    def test_sleeping(self) -> None:
+        """
+        A recurring job is killed between its runs; that is its last result.
+        """
+        id = self.push_sh("echo hi", recurring_period=1000)
+        self.until(id, "sleeping")
+        self.assert_success(self.daemon.result(id))
+        self.assert_success(self.daemon.run_command("core.kill", {"id": id}), "true")
+        result = eventually(lambda: (found := self.daemon.result(id))["state"] == "KILLED" and found, "it is killed")
+        self.assert_waited(result, 0)
+
+    def test_signal_to_no_process(self) -> None:
+        """
+        A job that has no process is killed by TERM as a signal, and other signals to it are 409.
+        """
+        id = self.push_sh("true", recurring_period=1000)
+        self.until(id, "sleeping")
+        self.assert_refused(409, "sleeping", self.daemon.run_command("core.kill", {"id": id, "signal": "HUP"}))
+        self.assert_success(self.daemon.run_command("core.kill", {"id": id, "signal": "TERM"}), "true")
+        self.assert_refused(404, id, self.daemon.run_command("core.kill", {"id": id}))
+
+    def test_twice(self) -> None:
+        """
+        Killing a job again cuts its grace short.
+        """
+        with self.running("trap 'touch $ready.term' TERM; touch $ready; while :; do sleep 0.01; done") as id:
+            self.assert_success(self.daemon.run_command("core.kill", {"id": id}), "true")
+            self.assertEqual("running", (self.known(id) or {})["state"])
+            result = self.kill(id)
+        self.assertEqual(("KILLED", 137), (result["state"], result["code"]))
+
+    def test_what_it_left(self) -> None:
+        """
+        A recurring job whose program has ended is killed while the processes that it left have their grace.
+        """
+        counter = self.folder() / "counter"
+        left = "trap '' TERM; while :; do sleep 0.01; done"
+        id = self.push_sh(f"sh -c \"{left}\" & echo run >> {counter}; echo hi", recurring_period=0.01)
+        eventually(lambda: lines(counter), "it has run")
+        result = self.kill(id)
+        self.assertEqual(("KILLED", ["hi\n", ""]), (result["state"], result["streams"]))
+        self.assert_refused(404, id, self.daemon.run_command("core.kill", {"id": id}))
+        self.assertEqual(["run"], lines(counter))

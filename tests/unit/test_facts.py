@@ -9,92 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from core0.facts import mem, system
+from core0.facts import system
 from core0.facts.files import LARGEST, integer, names, text
 from core0.messages import encode
 from tests.unit.machine import machine
 
 NOWHERE = Path("/nonexistent")
-
-MEMINFO = """\
-MemTotal:       16384000 kB
-MemFree:         1000000 kB
-MemAvailable:    9000000 kB
-Buffers:          200000 kB
-Cached:          7000000 kB
-SwapCached:            0 kB
-Active:          6000000 kB
-Inactive:        4000000 kB
-Active(anon):    2000000 kB
-SwapTotal:       2097148 kB
-SwapFree:        1097148 kB
-Shmem:            300000 kB
-SReclaimable:     500000 kB
-HugePages_Total:       4
-"""
-
-
-class MemoryTests(SynchronousTestCase):
-    """
-    What ``info.mem`` makes of ``/proc/meminfo``.
-    """
-
-    def test_figures(self) -> None:
-        """
-        All sizes are bytes, and used is what is not available.
-        """
-        found = json.loads(encode(mem.collect(machine(self, {"proc/meminfo": MEMINFO}))))
-        self.assertAlmostEqual(45.068, found.pop("usedPercent"), places=3)
-        self.assertEqual(
-            {
-                "total": 16384000 * 1024,
-                "available": 9000000 * 1024,
-                "used": 7384000 * 1024,
-                "free": 1000000 * 1024,
-                "active": 6000000 * 1024,
-                "inactive": 4000000 * 1024,
-                "buffers": 200000 * 1024,
-                "cached": 7000000 * 1024,
-                "shared": 300000 * 1024,
-                "swap": {"total": 2097148 * 1024, "used": 1000000 * 1024, "free": 1097148 * 1024},
-            },
-            found,
-        )
-
-    def test_kernel_that_does_not_say_available(self) -> None:
-        """
-        Where the kernel does not tell what is available, it is what is free, and the caches.
-        """
-        without = "\n".join(line for line in MEMINFO.splitlines() if "Available" not in line)
-        found = mem.collect(machine(self, {"proc/meminfo": without}))
-        self.assertEqual(8700000 * 1024, found.available)
-
-    def test_counts_are_not_sizes(self) -> None:
-        """
-        A figure without a unit is taken as it is.
-        """
-        self.assertEqual(4, mem.parse(MEMINFO)["HugePages_Total"])
-
-    def test_nothing_known(self) -> None:
-        """
-        Without the file every figure is 0.
-        """
-        found = mem.collect(NOWHERE)
-        self.assertEqual((0, 0, 0.0, 0), (found.total, found.used, found.used_percent, found.swap.used))
-
-    @given(
-        st.text() | st.dictionaries(st.sampled_from(["MemTotal", "MemFree", "MemAvailable", "SwapFree"]), st.integers())
-    )
-    def test_any_figures(self, figures: str | dict[str, int]) -> None:
-        """
-        No figure, however odd, makes anything negative or more than 100 %.
-        """
-        lines = figures if isinstance(figures, str) else "\n".join(f"{k}: {v} kB" for k, v in figures.items())
-        found = mem.summarize(mem.parse(lines))
-        json.loads(encode(found))
-        self.assertTrue(0 <= found.used <= found.total)
-        self.assertTrue(0 <= found.used_percent <= 100)
-        self.assertTrue(0 <= found.swap.used <= found.swap.total)
 
 
 class SystemTests(SynchronousTestCase):

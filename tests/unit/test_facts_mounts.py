@@ -67,7 +67,7 @@ class MountTests(SynchronousTestCase):
         escaped = b"".join(b"\\%03o" % letter if letter in b" \t\n\\#" else bytes([letter]) for letter in name)
         self.assertEqual(name, mounts.unescape(escaped))
 
-    @given(st.binary() | st.lists(st.sampled_from(MOUNTINFO.split() + [b"\n", b"-", b""])).map(b" ".join))
+    @given(st.binary() | st.lists(st.sampled_from([*MOUNTINFO.split(), b"\n", b"-", b""])).map(b" ".join))
     def test_any_bytes(self, mountinfo: bytes) -> None:
         """
         No text is too odd to be read.

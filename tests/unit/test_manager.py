@@ -133,7 +133,7 @@ class RunningTests(JobsCase):
                 return Outcome()
 
         self.submit("a", Suicide())
-        self.assertEqual(State.SUCCESS, self.result("a").state)
+        self.assertEqual(State.KILLED, self.result("a").state)
 
     def test_startup_service(self) -> None:
         """

@@ -37,6 +37,7 @@ OUTCOMES: tuple[Callable[[], Outcome | Exception], ...] = (
     lambda: Refusal(404, "cannot"),
     CancelledError,
 )
+RARELY = st.sampled_from([False] * 5 + [True])
 KINDS = {
     "plain": Work(),
     "late": Work(ends_late=True),
@@ -87,7 +88,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.stopped is None)
     @rule(
         kind=st.sampled_from(sorted(KINDS)),
-        queue=st.sampled_from([None, "q", "p"]),
+        queue=st.sampled_from(["q", "q", "p", None]),
         max_restart=st.sampled_from([None, 2]),
         recurring_period=st.sampled_from([None, None, 10.0]),
         max_time=st.sampled_from([None, 5.0]),
@@ -149,10 +150,17 @@ class Life(RuleBasedStateMachine):
             killed.addErrback(lambda failure: failure.trap(Refusal) and None)
             self.clock.advance(0)
 
-    @rule()
-    def killall(self) -> None:
+    @rule(really=RARELY)
+    def killall(self, really: bool) -> None:
         """
         A client kills all of them.
+        """
+        if really:
+            self.end_all()
+
+    def end_all(self) -> None:
+        """
+        Kill all.
         """
         Deferred.fromCoroutine(self.jobs.killall(""))
         self.clock.advance(0)
@@ -187,12 +195,13 @@ class Life(RuleBasedStateMachine):
         return not self.ledger.here
 
     @precondition(lambda self: self.stopped is None and len(self.submitted) > 3)
-    @rule()
-    def stop(self) -> None:
+    @rule(really=RARELY)
+    def stop(self, really: bool) -> None:
         """
         core0 is told to stop.
         """
-        self.stopped = Deferred.fromCoroutine(self.jobs.stop())
+        if really:
+            self.stopped = Deferred.fromCoroutine(self.jobs.stop())
 
     @precondition(lambda self: self.stopped is not None)
     @rule()
@@ -287,7 +296,7 @@ class Life(RuleBasedStateMachine):
         for job in self.submitted:
             job.protected = False
         if self.stopped is None:
-            self.killall()
+            self.end_all()
             self.one_result()
             for _ in range(2):
                 for job in list(self.jobs.listed()):
@@ -313,4 +322,4 @@ class SequenceTests(SynchronousTestCase):
         Over any sequence of commands, ends, kills, outages and a stop each job has its result exactly once, bytes are
         counted right, queues are in order, and nobody waits who could run.
         """
-        run_state_machine_as_test(Life, settings=settings(max_examples=150, stateful_step_count=40, deadline=None))  # type: ignore[no-untyped-call] # Hypothesis
+        run_state_machine_as_test(Life, settings=settings(max_examples=200, stateful_step_count=60, deadline=None))

@@ -1,0 +1,3 @@
+"""
+Figures: each load beside a yardstick, in turns, on the same machine.
+"""

@@ -1,0 +1,41 @@
+"""
+``python -m bench [NAME…]``: measure all, or what is named, and print a table.
+"""
+
+import platform
+import sys
+import time
+
+from bench import running, taking
+from bench.table import show
+
+LOADS = {
+    "pipelined": taking.pipelined,
+    "single": taking.single,
+    "starting": taking.starting,
+    "programs": running.programs,
+    "printing": running.printing,
+    "memory": running.memory,
+    "crowd": running.crowd,
+}
+
+
+def main(names: list[str]) -> int:
+    """
+    :returns: the exit status: 0 if every goal is reached.
+    """
+    unknown = [name for name in names if name not in LOADS]
+    if unknown:
+        sys.stderr.write(f"bench: unknown {', '.join(unknown)}; there are {', '.join(LOADS)}\n")
+        return 2
+    rows = []
+    for name in names or LOADS:
+        sys.stderr.write(f"measuring {name}\n")
+        rows += LOADS[name]()
+    print(f"Linux {platform.release()}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}\n")
+    print(show(rows))
+    return 0 if all(row.reached for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,80 @@
+"""
+What ``corectl`` is told on its command line.
+"""
+
+import json
+import sys
+import uuid
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+ANSWER = 10.0  # seconds for what core0 answers at once
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    places = context.ensure_object(dict)
+    if value is not None and parameter.name is not None:
+        places[parameter.name] = value
+
+
+def placed(command: F) -> F:
+    """
+    Add the options that say where core0 is.
+    """
+    for name, text in (
+        ("node", "Address this node, <gid>:<nid>, of those that share the server."),
+        ("config", "The configuration file of core0, which says where it listens."),
+        ("url", "Where core0 takes commands, as a URL: redis://host:port. [env: CORE0_URL]"),
+        ("socket", "Where core0 takes commands, as the path of a unix socket."),
+    ):
+        option = click.option(f"--{name}", metavar=name.upper(), help=text, expose_value=False, callback=_remember)
+        command = option(command)
+    return command
+
+
+as_json = click.option("--json", "raw", is_flag=True, help="Print the JSON that core0 sends.")
+patience = click.option(
+    "--timeout", type=float, default=ANSWER, show_default=True, help="Seconds to wait for the answer."
+)
+
+
+def variables(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """
+    Read ``NAME=VALUE``, several times.
+    """
+    pairs = [value.partition("=") for value in values]
+    for name, equals, _ in pairs:
+        if not name or not equals:
+            raise click.BadParameter(f"expected NAME=VALUE, got {name or equals!r}")
+    return {name: value for name, _, value in pairs}
+
+
+def text_of(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """
+    A text, or ``-`` for what there is on stdin.
+    """
+    if value != "-":
+        return value
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise click.BadParameter(f"core0 takes text in UTF-8 only: {error}") from error
+
+
+def payload_of(text: str) -> tuple[bytes, str]:
+    """
+    A command as it is to be pushed, and its id.
+    """
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise click.BadParameter(f"expected a command in JSON: {error}", param_hint="COMMAND") from None
+    if not isinstance(content, dict):
+        raise click.BadParameter(f"expected a JSON object, got {text[:40]!r}", param_hint="COMMAND")
+    if isinstance(content.get("id"), str) and content["id"]:
+        return text.encode("utf-8", "surrogateescape"), content["id"]
+    id = str(uuid.uuid4())
+    return json.dumps({**content, "id": id}).encode(), id
