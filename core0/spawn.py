@@ -5,6 +5,7 @@ Twisted's own forks the whole interpreter as soon as a working directory is give
 otherwise, and never makes a session.
 """
 
+import ctypes
 import os
 import resource
 import signal
@@ -26,6 +27,7 @@ from core0.reaper import Reaper
 READ_SIZE = 1 << 16  # bytes: what a pipe holds
 MAX_PIPE = 1 << 20  # bytes: what it can be made to hold
 UMASK = 0o022
+PR_SET_CHILD_SUBREAPER = 36
 _UNSETTABLE = {signal.SIGKILL, signal.SIGSTOP}
 _DEFAULTED = [number for number in signal.valid_signals() if number not in _UNSETTABLE]
 
@@ -58,8 +60,10 @@ class Surroundings:
         Make this process fit to have children. Call it once, at start, in the main thread.
 
         Raises the soft limit of open files to the hard one; opens whatever of the descriptors 0 to 2 is closed; makes
-        sure that no inherited descriptor reaches a child; unblocks all signals.
+        sure that no inherited descriptor reaches a child; unblocks all signals; has orphans of children given to this
+        process instead of to the machine's first one.
         """
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -61,6 +61,8 @@ def drive(work: Work) -> NoReturn:
             pass
         except BrokenPipeError:
             codes.append(BROKEN_PIPE)
+        except OSError as error:
+            fail(str(error), codes)
         finally:
             reactor.callLater(0, reactor.stop)
 
@@ -93,7 +95,7 @@ def leave(code: int) -> NoReturn:
     """
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
 
@@ -153,9 +155,7 @@ def ping(timeout: float) -> None:
 @click.option("--dir", "directory", help="Its working directory. [default: /]")
 @click.option("--env", multiple=True, metavar="NAME=VALUE", callback=variables, help="Add to its environment.")
 @click.option("--stdin", callback=text_of, metavar="TEXT", help="What it reads from stdin; - for what corectl reads.")
-@click.option(
-    "--timeout", type=float, default=math.inf, help="Wait so many seconds and exit with 124; it goes on."
-)
+@click.option("--timeout", type=float, default=math.inf, help="Wait so many seconds and exit with 124; it goes on.")
 @click.option("--detach", is_flag=True, help="Print its id and do not wait.")
 @click.option("--id", help="Its id. [default: a new UUID]")
 @click.option("--tag", "tags", multiple=True, help="Handed back with the result.")
@@ -185,15 +185,12 @@ def run(directory: str | None, env: dict[str, str], stdin: str | None, **given: 
     fields = Fields(
         queue=given["queue"], max_time=given["max_time"], max_restart=given["max_restart"], tags=list(given["tags"])
     )
-    request = Request(arguments, fields, given["id"], given["timeout"])
+    request = Request(arguments, fields, given["id"], given["timeout"], given["raw"])
 
     async def work(signals: "Signals", client: "Client") -> int:
         if given["detach"]:
             click.echo(await client.submit("core.system", arguments, id=request.id, **fields))
             return 0
-        if given["raw"]:
-            id = await client.submit("core.system", arguments, id=request.id, **fields)
-            return _print_result(await client.wait(id, request.timeout))
         return await run_here(signals.reactor, client, request, _screen(), signals.on_signal)
 
     drive(work)
@@ -277,9 +274,7 @@ def _tables() -> Any:
 @corectl.command()
 @placed
 @patience
-@click.option(
-    "--signal", "number", metavar="SIGNAL", help="Send only this. [default: TERM, then KILL]"
-)
+@click.option("--signal", "number", metavar="SIGNAL", help="Send only this. [default: TERM, then KILL]")
 @click.argument("id")
 def kill(id: str, number: str | None, timeout: float) -> None:
     """

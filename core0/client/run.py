@@ -14,13 +14,12 @@ from twisted.python.failure import Failure
 
 from core0.client.client import Client, Fields, NoAnswer
 from core0.client.live import Live, Screen
-from core0.messages import RESULT_LEVELS, Level, Result, State
+from core0.messages import RESULT_LEVELS, Level, Result, State, encode
 from core0.waiting import pause
 
 SIGNALLED = 128  # + number
 TIMED_OUT = 124  # as timeout(1) has it
 FAILED = 1
-BROKEN_PIPE = SIGNALLED + 13
 RESULT_TIMEOUT = 60.0  # seconds from the end of the output to the result
 KILL_TIMEOUT = 30.0  # seconds for the answer to core.kill
 KILL_AGAIN = 0.5  # seconds
@@ -33,13 +32,15 @@ OnSignal = Callable[[int], None]
 @dataclass(frozen=True, slots=True)
 class Request:
     """
-    What to run: the ``arguments`` of core.system. ``timeout`` is how long to wait for it, in seconds.
+    What to run: the ``arguments`` of core.system. ``timeout`` is how long to wait for it, in seconds. ``raw``: only the
+    result is shown, as core0 sends it.
     """
 
     arguments: dict[str, Any]
     fields: Fields
     id: str | None = None
     timeout: float = math.inf
+    raw: bool = False
 
 
 def reason(result: Result) -> str | None:
@@ -148,29 +149,40 @@ async def run(
     :param on_signal: is told what to call with the number of a signal that this process gets.
     :returns: the exit status.
     """
-    end = clock.seconds() + request.timeout
     fields = request.fields.copy()
-    fields["stream"] = True
+    fields["stream"] = not request.raw
     id = await client.submit("core.system", request.arguments, id=request.id, **fields)
     killer = Killer(clock, client, screen, id)
     on_signal(killer.signalled)
-    live = Live(clock, screen)
     try:
-        async for batch in client.follow(id, request.timeout):
-            live.show(batch)
-        result = await client.wait(id, min(end - clock.seconds(), RESULT_TIMEOUT))
-        complete = live.finish(result)
-        show_end(result, screen)
+        result = await (_wait if request.raw else _follow)(clock, client, id, request.timeout, screen)
     except NoAnswer:
         screen.say(f"corectl: not waiting any longer; it goes on as {id}")
         return TIMED_OUT
-    except BrokenPipeError:
+    except OSError:
+        # nobody can see what it prints
         await client.submit("core.kill", {"id": id})
-        return BROKEN_PIPE
+        raise
     finally:
         killer.close()
-    if not complete:
-        screen.say(
-            f"corectl: some output is missing, it came too fast to be passed on; try: corectl result {id}"
-        )
     return SIGNALLED + killer.number if killer.number else exit_code(result)
+
+
+async def _wait(clock: IReactorTime, client: Client, id: str, timeout: float, screen: Screen) -> Result:
+    result = await client.wait(id, timeout)
+    screen.write(1, encode(result) + b"\n")
+    screen.flush()
+    return result
+
+
+async def _follow(clock: IReactorTime, client: Client, id: str, timeout: float, screen: Screen) -> Result:
+    end = clock.seconds() + timeout
+    live = Live(clock, screen)
+    async for batch in client.follow(id, timeout):
+        live.show(batch)
+    result = await client.wait(id, min(end - clock.seconds(), RESULT_TIMEOUT))
+    complete = live.finish(result)
+    show_end(result, screen)
+    if not complete:
+        screen.say(f"corectl: some output is missing, it came too fast to be passed on; try: corectl result {id}")
+    return result

@@ -35,7 +35,7 @@ def show(paths: set[Path], scratch: Path) -> None:
     """
     closed = {path: folders[-1] for path in paths if (folders := closed_on_the_way(path))}
     for number, path in enumerate(closed):
-        (scratch / str(number)).mkdir()
+        (scratch / str(number)).mkdir(exist_ok=True)
         mount("--bind", path, scratch / str(number))
     for folder in set(closed.values()):
         mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", folder)

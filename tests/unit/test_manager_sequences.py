@@ -4,6 +4,7 @@ Whatever happens to jobs, in whatever order: each has exactly one result, and no
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -45,6 +46,19 @@ KINDS = {
     "urgent late": Work(urgent=True, ends_late=True),
     "repeatable": Work(repeatable=True),
 }
+ORDERS = st.fixed_dictionaries(
+    {
+        "kind": st.sampled_from(sorted(KINDS)),
+        "queue": st.sampled_from(["q", "q", "p", None]),
+        "max_restart": st.sampled_from([None, 2]),
+        "recurring_period": st.sampled_from([None, None, 10.0]),
+        "max_time": st.sampled_from([None, 5.0]),
+        "size": st.integers(0, 100),
+        "protected": st.booleans(),
+        "due": st.sampled_from([0.0, 0.0, 1003.0]),
+        "runs": st.sampled_from([0, 0, 1]),
+    }
+)
 
 
 class WatchedLedger(MemoryLedger):
@@ -69,10 +83,10 @@ class Life(RuleBasedStateMachine):
     A manager, and everything that may be done to it.
     """
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(orders=st.lists(ORDERS, max_size=6))
+    def begin(self, orders: list[dict[str, Any]]) -> None:
         """
-        Nothing has happened yet.
+        It begins with some commands.
         """
         self.clock = Clock()
         self.clock.advance(1000.0)
@@ -84,20 +98,18 @@ class Life(RuleBasedStateMachine):
         for work in KINDS.values():
             work.begun.clear()
             work.running.clear()
+        self.submit(orders)
 
     @precondition(lambda self: self.stopped is None)
-    @rule(
-        kind=st.sampled_from(sorted(KINDS)),
-        queue=st.sampled_from(["q", "q", "p", None]),
-        max_restart=st.sampled_from([None, 2]),
-        recurring_period=st.sampled_from([None, None, 10.0]),
-        max_time=st.sampled_from([None, 5.0]),
-        size=st.integers(0, 100),
-        protected=st.booleans(),
-        due=st.sampled_from([0.0, 0.0, 1003.0]),
-        runs=st.sampled_from([0, 0, 1]),
-    )
-    def submit(self, kind: str, size: int, protected: bool, due: float, runs: int, **fields: object) -> None:
+    @rule(orders=st.lists(ORDERS, min_size=1, max_size=4))
+    def submit(self, orders: list[dict[str, Any]]) -> None:
+        """
+        Commands come.
+        """
+        for order in orders:
+            self.take(**order)
+
+    def take(self, kind: str, size: int, protected: bool, due: float, runs: int, **fields: Any) -> None:
         """
         A command comes, or one of a core0 before.
         """

@@ -1,0 +1,215 @@
+"""
+What core0 is made of, put together in the order in which it is started.
+"""
+
+import os
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
+
+from core0.agent import in_pool
+from core0.commands import COMMANDS
+from core0.commands.registry import Registry
+from core0.config import Config
+from core0.host import Host
+from core0.interfaces import ITrees
+from core0.jobs.logfiles import LogFiles
+from core0.jobs.manager import Jobs
+from core0.jobs.process import Processes
+from core0.jobs.trees import find_trees
+from core0.reaper import Reaper
+from core0.records import Records
+from core0.redis import keys
+from core0.redis.consumer import Consumer
+from core0.redis.ledger import Ledger
+from core0.redis.link import Link
+from core0.redis.pressure import Pressure
+from core0.redis.records import RecordWriter
+from core0.redis.server import EmbeddedServer
+from core0.redis.settings import server_settings
+from core0.redis.url import RedisURL, parse
+from core0.spawn import Surroundings
+from core0.startup import Startup
+from core0.waiting import within
+
+FILES_PER_JOB = 3
+SPARE_FILES = 256  # descriptors for everything but jobs
+TREE_THREADS = 4
+FLUSH_TIMEOUT = 10.0  # seconds for the last results, logs and samples at the end
+
+_log = Logger()
+Undo = list[Callable[[], Any]]
+
+
+class Assembly:
+    """
+    A core0 that starts part by part. What stops each part goes onto ``undo``, to be called in reverse.
+
+    :ivar jobs: None until there are any.
+    :param down: brings the machine down, in order.
+    """
+
+    def __init__(self, reactor: Any, config: Config, down: Callable[[], None]) -> None:
+        self._reactor = reactor
+        self._config = config
+        self._down = down
+        self.undo: Undo = []
+        self.node = f"{config.core.gid}:{config.core.nid}"
+        self.url = RedisURL()
+        self.jobs: Jobs | None = None
+        self.startup: Startup | None = None
+        self.records: Records | None = None
+        self.files = LogFiles(os.path.join(config.core.state_dir, "logs"), config.logging.max_bytes)
+
+    async def start(self) -> None:
+        """
+        From the ground up, until commands are taken.
+        """
+        ground = self._ground()
+        await self._serve(ground)
+        ways_out = self._ways_out(ground)
+        host, registry = self._host(ground, ways_out)
+        host.recover(await ways_out.ledger.marks())
+        self.undo.append(lambda: self._flush(ways_out))
+        self.undo.append(host.jobs.stop)
+        host.sampler.start()
+        self.undo.append(host.sampler.stop)
+        self.startup = Startup(self._reactor, host, host.jobs, registry.find)
+        self.startup.start(self._config.startup)
+        await self._take(host, ways_out)
+
+    def _ground(self) -> "_Ground":
+        """
+        What children and their processes need.
+        """
+        surroundings = Surroundings.prepare()
+        reaper = Reaper(self._reactor)
+        reaper.install()
+        pool = ThreadPool(0, TREE_THREADS, name="core0-trees")
+        pool.start()
+        self.undo.append(pool.stop)
+        trees = find_trees(self._config.core.state_dir)
+        self.undo.append(trees.close)
+        return _Ground(surroundings, reaper, pool, trees)
+
+    async def _serve(self, ground: "_Ground") -> None:
+        """
+        The server; and what a core0 before this one has left is ended before anything is made of its commands.
+        """
+        settings = server_settings(self._config)
+        server = EmbeddedServer(self._reactor, ground.reaper, ground.surroundings, settings)
+        await server.start()
+        self.undo.append(server.stop)
+        self.url = parse(self._config.redis.url) if self._config.redis.url else server.url
+        killed = await in_pool(self._reactor, ground.pool, ground.trees.kill_left)
+        if killed:
+            _log.warn("ended {count} processes that a core0 before this one had left", count=killed)
+
+    def _ways_out(self, ground: "_Ground") -> "_WaysOut":
+        """
+        For results, log records and samples.
+        """
+        config, reactor, undo = self._config, self._reactor, self.undo
+        self.files.start()
+        undo.append(lambda: in_pool(reactor, ground.pool, self.files.stop))
+        link = Link(reactor, self.url, "writing results")
+        ledger = Ledger(reactor, link, self.node, config.redis.result_ttl)
+        ledger.start()
+        undo.append(ledger.stop)
+        pressure = Pressure(reactor, link)
+        ledger.spare = pressure.short
+        pressure.start()
+        undo.append(pressure.stop)
+        other = Link(reactor, self.url, "writing records")
+        writer = RecordWriter(reactor, other, config.redis.result_ttl, config.logging.redis_records)
+        writer.start()
+        undo.append(writer.stop)
+        records = self.records = Records(reactor, self.node, 0, config.logging.levels, writer, self.files)
+        writer.tell_dropped = self.files.tell_dropped = records.dropped
+        return _WaysOut(ledger, pressure, writer, records)
+
+    def _host(self, ground: "_Ground", ways_out: "_WaysOut") -> tuple[Host, Registry]:
+        config, reactor = self._config, self._reactor
+        limit = live_limit(config.jobs.max)
+        jobs = self.jobs = Jobs(reactor, ways_out.ledger, limit=limit, waiting=config.jobs.waiting)
+        processes = Processes(
+            reactor,
+            ground.reaper,
+            ground.surroundings,
+            ground.trees,
+            ways_out.records,
+            lambda work, *arguments: in_pool(reactor, ground.pool, work, *arguments),
+            kill_grace=config.jobs.kill_grace,
+            buffer=config.jobs.stream_buffer,
+        )
+        registry = Registry(COMMANDS)
+        registry.add_installed()
+        host = Host(
+            reactor,
+            registry,
+            ways_out.ledger,
+            jobs,
+            processes,
+            ways_out.records,
+            node=self.node,
+            stats_interval=config.jobs.stats_interval,
+            down=self._down,
+            can_go_down=bool(config.reboot.command) or os.geteuid() == 0,
+        )
+        return host, registry
+
+    async def _take(self, host: Host, ways_out: "_WaysOut") -> None:
+        """
+        Open the front door.
+        """
+        largest = self._config.redis.max_command
+        consumer = Consumer(self._reactor, self.url, self.node, queues(self._config, self.node), largest, host)
+        consumer.full = ways_out.pressure.stopped
+        host.jobs.on_room = consumer.ring
+        consumer.start()
+        self.undo.append(consumer.stop)
+        await consumer.ready.wait()
+
+    async def _flush(self, ways_out: "_WaysOut") -> None:
+        for part in (ways_out.ledger, ways_out.writer):
+            await within(self._reactor, FLUSH_TIMEOUT, part.flushed())
+
+
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    surroundings: Surroundings
+    reaper: Reaper
+    pool: ThreadPool
+    trees: ITrees
+
+
+@dataclass(frozen=True, slots=True)
+class _WaysOut:
+    ledger: Ledger
+    pressure: Pressure
+    writer: RecordWriter
+    records: Records
+
+
+def queues(config: Config, node: str) -> list[str]:
+    """
+    The lists that this node takes commands from.
+    """
+    shared = not config.redis.url or config.redis.shared_queue
+    return [*([keys.SHARED_QUEUE] if shared else ()), keys.node_queue(node)]
+
+
+def live_limit(wanted: int) -> int:
+    """
+    How many jobs may be live, as far as there are descriptors for them.
+    """
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    possible = max(1, (files - SPARE_FILES) // FILES_PER_JOB)
+    if possible < wanted:
+        text = "[jobs] max is {possible} instead of {wanted}: only {files} files may be open; raise LimitNOFILE"
+        _log.warn(text, possible=possible, wanted=wanted, files=files)
+    return min(wanted, possible)
