@@ -113,7 +113,6 @@ class Core0(Service):
             return
         if failure.check(Core0Error, OSError):
             self._log.critical("cannot start: {error}", error=failure.getErrorMessage())
-            sys.stderr.write(f"core0: {failure.getErrorMessage()}\n")
         else:
             self._log.failure("cannot start", failure)
         # twistd has no exit status of its own for this
