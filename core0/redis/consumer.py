@@ -23,6 +23,7 @@ from core0.waiting import Bell, Occurrence, pause
 BATCH = 256
 BATCH_BYTES = 16 << 20
 LOOK = 1.0  # seconds between looks without being told
+PAUSE = 0.05  # seconds after a look for what may not wait
 URGENT_DEPTH = 1000  # entries of each queue
 URGENT_LARGEST = 64 << 10  # bytes
 RETRY = 1.0  # seconds
@@ -80,6 +81,7 @@ class Consumer:
         self._link = Link(reactor, url, "taking commands", self._prepare)
         self._bell = Bell()
         self._ears: Connection | None = None
+        self._waiting_for_room = False
         self._task: Deferred[None] | None = None
         self._unfinished = keys.unfinished(node)
         self.ready: Occurrence[None] = Occurrence()
@@ -109,9 +111,10 @@ class Consumer:
 
     def ring(self) -> None:
         """
-        There is room again.
+        There may be room again. Whoever does not wait for that is not told.
         """
-        self._bell.ring()
+        if self._waiting_for_room:
+            self._bell.ring()
 
     async def _prepare(self, connection: Connection) -> None:
         """
@@ -166,16 +169,28 @@ class Consumer:
     async def _roomy(self, connection: Connection) -> None:
         while self._taker.room() <= 0:
             self.ready.happen(None)
-            await self._take_urgent(connection)
-            await self._bell.wait(self._reactor, LOOK)
+            await self._wait_for_room(connection)
+
+    async def _wait_for_room(self, connection: Connection) -> None:
+        """
+        Take what may not wait, then wait until something changes. Looking costs the server a millisecond, so it is not
+        done more often than every so often, whoever pushes.
+        """
+        await self._take_urgent(connection)
+        self._waiting_for_room = True
+        try:
+            await pause(self._reactor, PAUSE)
+            if self.full() or self._taker.room() <= 0:
+                await self._bell.wait(self._reactor, LOOK - PAUSE)
+        finally:
+            self._waiting_for_room = False
 
     async def _serve(self, connection: Connection) -> None:
         turn = 0
         while True:
             room = 0 if self.full() else min(BATCH, self._taker.room())
             if room <= 0:
-                await self._take_urgent(connection)
-                await self._bell.wait(self._reactor, LOOK)
+                await self._wait_for_room(connection)
                 continue
             turn += 1
             self._bell.silence()

@@ -43,7 +43,7 @@ class StoppingTests(RestartTestCase):
         What runs gets TERM, and its result is INTERRUPTED, with what it printed, last words included.
         """
         daemon, file, _ = self.start(PATIENT)
-        script = "trap 'echo bye; echo oh >&2; exit 3' TERM; echo hi\nwhile :; do sleep 0.01; done"
+        script = "trap 'echo bye; echo oh >&2; exit 3' TERM; echo hi\nwhile :; do :; done"
         id = self.push(daemon, file, "ran", script)
         eventually(lambda: lines(file), "it runs")
         daemon.stop()
@@ -141,7 +141,7 @@ class StoppingTests(RestartTestCase):
         Told a second time to stop, core0 does not wait for the grace to end.
         """
         daemon, file, _ = self.start(PATIENT)
-        id = self.push(daemon, file, "ran", "trap 'echo term' TERM\necho ready\nwhile :; do sleep 0.01; done")
+        id = self.push(daemon, file, "ran", "trap 'echo term' TERM\necho ready\nwhile :; do :; done")
         eventually(lambda: lines(file), "it runs")
         daemon.signal(signal.SIGTERM)
         eventually(lambda: "Received SIGTERM" in daemon.output() or "SIGTERM" in daemon.output(), "it stops")
