@@ -30,7 +30,7 @@ from core0.redis.link import Link
 from core0.redis.pressure import Pressure
 from core0.redis.records import RecordWriter
 from core0.redis.server import EmbeddedServer
-from core0.redis.settings import server_settings
+from core0.redis.server_settings import server_settings
 from core0.redis.url import RedisURL, parse
 from core0.spawn import Surroundings
 from core0.startup import Startup

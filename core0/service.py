@@ -123,8 +123,9 @@ class Core0(Service):
     async def _start(self) -> None:
         self._lock.say(f"process {os.getpid()}, listening at {self._config.redis.socket}")
         parts = self._parts = Assembly(self._reactor, self._config, self._reboot)
-        await parts.start()
+        # first: unhandled it would end a core0 that is just starting
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload))
+        await parts.start()
         self._log.info("core0 {node} takes commands at {where}", node=parts.node, where=str(parts.url))
 
     async def _stop(self) -> None:

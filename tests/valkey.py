@@ -14,7 +14,7 @@ from typing import Any
 
 import redis
 
-from core0.redis.server import find_program
+from core0.redis.server_settings import find_program
 from tests.daemon import PATIENCE, Daemon, eventually
 
 NODE = "1:1"

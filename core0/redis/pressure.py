@@ -8,12 +8,14 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from core0.redis import keys
 from core0.redis.connection import RedisError
 from core0.redis.link import Link
 
 INTERVAL = 2.0  # seconds
 SHORT = 0.8  # of its memory: results are stored with short streams
 STOP = 0.95  # nothing is taken any more
+SCARCE = 1000  # log records kept above SHORT; all of them are in files, too
 
 
 def fullness(info: bytes) -> float:
@@ -73,6 +75,8 @@ class Pressure:
     async def _ask(self) -> None:
         connection = await self._link.up()
         self.full = fullness(await connection.command("INFO", "memory"))
+        if self.short():
+            await connection.command("LTRIM", keys.LOGS, -SCARCE, -1)
         if self.short() and not self._told:
             text = "the server's memory is {percent} % full: results are cut short, above 95 % nothing is taken"
             self._log.warn(text, percent=round(100 * self.full))

@@ -115,7 +115,6 @@ class RecordWriter:
             try:
                 await self._flush(connection)
             except (Lost, ReplyError) as error:
-                # not repeated: part of them may have been written
                 self._log.warn("records were lost: {error}", error=error)
                 await pause(self._clock, RETRY)
             if self._quiet is not None and not self._count:
@@ -125,8 +124,8 @@ class RecordWriter:
     async def _flush(self, connection: Connection) -> None:
         logs, streams, samples = self._logs, self._streams, self._samples
         dropped, self._dropped = self._dropped, 0
+        count, self._count, self._bytes = self._count, 0, 0
         self._logs, self._streams, self._samples = [], {}, []
-        self._count = self._bytes = 0
         if dropped:
             logs.append(self.tell_dropped(dropped, "Redis"))
         sent: list[Deferred[Any]] = []
@@ -145,7 +144,13 @@ class RecordWriter:
                 for pair in fields.items():
                     words += pair
             sent.append(connection.command("EVALSHA", SAMPLE.sha, 0, *words))
-        await gatherResults(sent, consumeErrors=True).addErrback(_first)
+        try:
+            await gatherResults(sent, consumeErrors=True).addErrback(_first)
+        except (Lost, ReplyError):
+            # not repeated: part of them may have been written
+            self._dropped += dropped + count
+            self._bell.ring()
+            raise
 
 
 def _first(failure: Failure) -> Failure:

