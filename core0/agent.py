@@ -16,19 +16,7 @@ from zope.interface import implementer
 
 from core0.commands.registry import Registry
 from core0.errors import Refusal, Undecodable
-from core0.interfaces import (
-    Claim,
-    Entry,
-    Final,
-    IAgent,
-    ICommand,
-    ICoreReactor,
-    IJob,
-    ILedger,
-    IProcesses,
-    IRecords,
-    Usage,
-)
+from core0.interfaces import IAgent, ICommand, ICoreReactor, IJob, ILedger, IProcesses, IRecords
 from core0.jobs.job import Job
 from core0.jobs.manager import KILLED_CODE, Jobs
 from core0.jobs.restart import goes_on, may_retry
@@ -47,6 +35,7 @@ from core0.messages import (
     rejection,
     result_of,
 )
+from core0.values import Claim, Entry, Final, Usage
 from core0.waiting import pause
 
 T = TypeVar("T")
@@ -233,11 +222,11 @@ class Agent:
         """
         Begin, or go on where the core0 before this one was interrupted.
         """
-        if mark is None or job.adapter.repeatable:
-            self.jobs.submit(job)
-        elif mark.due:
+        if mark is not None and mark.due:
             job.runs = mark.runs
             self.jobs.submit(job, mark.due / 1000)
+        elif mark is None or job.adapter.repeatable:
+            self.jobs.submit(job)
         elif goes_on(job.command, mark.runs):
             # of a period whose retries are used up the next one is due
             job.runs = mark.runs if may_retry(job.command, State.INTERRUPTED, mark.runs) else 0
@@ -248,6 +237,7 @@ class Agent:
                 job.command, job.id, outcome, container=self.core, starttime=mark.started, time=0, runs=mark.runs
             )
             self._ledger.finish(Final(job.seq, job.id, job.digest, result, traces=True))
+            self._ended(job, outcome)
 
     def _ended(self, job: Job, outcome: Outcome) -> None:
         if job.command.stream:

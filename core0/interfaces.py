@@ -19,13 +19,10 @@ from zope.interface import Attribute, Interface
 
 from core0.messages import (
     Command,
-    Level,
     Mark,
     Message,
     Outcome,
     Rejection,
-    Result,
-    State,
 )
 
 T = TypeVar("T")
@@ -34,12 +31,6 @@ T = TypeVar("T")
 class ICoreReactor(IReactorCore, IReactorFDSet, IReactorProcess, IReactorThreads, IReactorTime, IReactorUNIX):
     """
     What the daemon needs of a reactor.
-    """
-
-
-class NoArguments(Struct, frozen=True):
-    """
-    The arguments of a command that takes none.
     """
 
 
@@ -202,41 +193,6 @@ class IRecords(Interface):
         """
 
 
-class Entry(Struct, frozen=True):
-    """
-    A command as it was taken: ``seq`` is its number among those of this node, in µs since the epoch when it was taken.
-    """
-
-    seq: int
-    payload: bytes
-
-
-class Final(Struct, frozen=True):
-    """
-    A result on its way out. ``digest`` is that of the content, empty for a command without an id. ``keep``: the job
-    goes on (it recurs), so its entry stays, and the result lives for ``life`` seconds more. ``traces``: it may have
-    statistics or live output, which expire like the result. ``seq`` 0: it was no client's.
-    """
-
-    seq: int
-    id: str
-    digest: str
-    result: Result
-    keep: bool = False
-    life: float = 0.0
-    traces: bool = False
-
-
-class Claim(Struct, frozen=True):
-    """
-    The wish to run a command: never twice under one id.
-    """
-
-    seq: int
-    id: str
-    digest: str
-
-
 class ILedger(Interface):
     """
     The unfinished commands of this node, kept where they survive core0. Every write may be repeated with the same
@@ -308,18 +264,6 @@ class IJobs(Interface):
         """
 
 
-class Usage(Struct, frozen=True):
-    """
-    What processes consume: ``cpu`` in % of one core since the last look, the rest in bytes.
-    """
-
-    cpu: float = 0.0
-    rss: int = 0
-    vms: int = 0
-    swap: int = 0
-    threads: int = 0
-
-
 class IAgent(Interface):
     """
     What every Core is: commands, jobs, and the way out for what they say.
@@ -365,27 +309,3 @@ class ThreadRunner(Protocol):
     """
 
     async def __call__(self, work: Callable[..., T], *arguments: Any) -> T: ...
-
-
-__all__ = [
-    "BaseCommand",
-    "Claim",
-    "Entry",
-    "Final",
-    "IAgent",
-    "ICommand",
-    "ICoreReactor",
-    "IHost",
-    "IJob",
-    "IJobs",
-    "ILedger",
-    "IProcesses",
-    "IRecords",
-    "ITree",
-    "ITrees",
-    "Level",
-    "NoArguments",
-    "State",
-    "ThreadRunner",
-    "Usage",
-]

@@ -22,7 +22,7 @@ class Occurrence(Generic[T]):
     def __init__(self) -> None:
         self.happened = False
         self._value: T | None = None
-        self._waiting: list[Deferred[T]] = []
+        self._waiting: deque[Deferred[T]] = deque()
 
     def happen(self, value: T) -> None:
         """
@@ -31,9 +31,8 @@ class Occurrence(Generic[T]):
         if self.happened:
             return
         self.happened, self._value = True, value
-        waiting, self._waiting = self._waiting, []
-        for deferred in waiting:
-            deferred.callback(value)
+        while self._waiting:  # what one of them does may cancel another
+            self._waiting.popleft().callback(value)
 
     async def wait(self) -> T:
         """

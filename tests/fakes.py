@@ -8,12 +8,15 @@ from typing import Any, TypeVar
 
 from msgspec import Raw, Struct
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyClass
 
-from core0.interfaces import BaseCommand, Claim, Final, IAgent, ICommand, IJob, ILedger, IRecords, ITree, NoArguments
+from core0.interfaces import BaseCommand, IAgent, ICommand, IJob, ILedger, IRecords, ITree
 from core0.jobs.job import Job
 from core0.messages import Command, Mark, Message, Outcome, Rejection, Result, State, encode, rejection
+from core0.values import Claim, Final, NoArguments
 from core0.waiting import Occurrence
 
 T = TypeVar("T")
@@ -342,6 +345,56 @@ def raw(value: Any) -> Raw:
     The text of a value.
     """
     return Raw(encode(value))
+
+
+class Offer:
+    """
+    A command as the registry takes it, that is the same object whoever asks.
+    """
+
+    agent = IAgent
+
+    def __init__(self, adapter: Any, name: str = "") -> None:
+        self.name = name or adapter.name
+        self.urgent: bool = adapter.urgent
+        self._adapter = adapter
+
+    def __call__(self, agent: object) -> object:
+        """
+        Adapt.
+        """
+        return self._adapter
+
+
+class ThreadlessReactor(Clock):
+    """
+    A clock that calls what is to be called in a thread right here.
+    """
+
+    def getThreadPool(self) -> "ThreadlessReactor":
+        """
+        As a reactor's.
+        """
+        return self
+
+    def callInThreadWithCallback(
+        self, told: Callable[[bool, Any], None], work: Callable[..., Any], *arguments: Any, **keywords: Any
+    ) -> None:
+        """
+        As a thread pool's.
+        """
+        try:
+            result = work(*arguments, **keywords)
+        except Exception:
+            told(False, Failure())
+        else:
+            told(True, result)
+
+    def callFromThread(self, work: Callable[..., Any], *arguments: Any) -> None:
+        """
+        As a reactor's.
+        """
+        work(*arguments)
 
 
 async def at_once(work: Callable[..., T], *arguments: Any) -> T:

@@ -23,6 +23,7 @@ from core0.waiting import pause, within
 PATIENCE = 10.0  # seconds
 REPLY_TIMEOUT = 30.0  # seconds for what the server answers at once
 ROUND = 5.0  # seconds that one command blocks on the server at most
+DOUBT = 0.5  # seconds without a result before the first look whether there will be one
 SHORTEST = 0.01  # seconds; 0 would be for ever
 SETTLE = 2.0  # seconds after a result in which live output may still arrive
 RECORDS = 2000  # of live output, fetched at once
@@ -156,13 +157,17 @@ class Client:
         :raises Rejected: there will be none.
         """
         key = keys.result(id)
-        end = self._reactor.seconds() + timeout
+        start = self._reactor.seconds()
+        waited, look = 0.0, DOUBT
         while True:
-            step = _step(end - self._reactor.seconds())
+            step = _step(min(timeout, look) - waited)
             found = await self._block(step, "BRPOPLPUSH", key, key, step)
             if found is not None:
                 return decode_result(found)
-            late = self._reactor.seconds() >= end
+            waited = self._reactor.seconds() - start
+            if waited < min(timeout, look):
+                continue
+            late, look = waited >= timeout, 2 * waited
             rejection = await self._rejection(id)
             if rejection is not None and (late or rejection.state != State.DUPLICATE_ID):
                 raise Rejected(rejection.reason)

@@ -7,10 +7,11 @@ import signal as signals
 from msgspec import Struct
 from zope.interface import implementer
 
-from core0.interfaces import BaseCommand, IAgent, ICommand, IHost, IJob, Usage
+from core0.interfaces import BaseCommand, IAgent, ICommand, IHost, IJob
 from core0.jobs.process import Program
 from core0.jobs.usage import total
 from core0.messages import Outcome, answer
+from core0.values import Usage
 
 _DEFAULT = (None, 0, "")
 

@@ -6,8 +6,9 @@ from msgspec import Struct
 from zope.interface import implementer
 
 from core0.commands.core import Kill
-from core0.interfaces import BaseCommand, IAgent, ICommand, IJob, Usage
+from core0.interfaces import BaseCommand, IAgent, ICommand, IJob
 from core0.messages import Command, Outcome, answer
+from core0.values import Usage
 
 
 class ListArguments(Struct, frozen=True):

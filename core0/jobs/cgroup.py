@@ -10,6 +10,7 @@ killing its threads does the same.
 
 import errno
 import os
+import re
 import select
 import signal
 import time
@@ -26,27 +27,40 @@ MAX_IDLE = 64  # empty cgroups kept for the next jobs: making one costs more tha
 KILL_ROUNDS = 50
 ROUND = 0.02  # seconds
 LEFT_WAIT = 10.0  # seconds
+_OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
 
 
-def unified_mount(mountinfo: str) -> str | None:
+def own_path(cgroup: bytes) -> bytes | None:
     """
-    Where the cgroup v2 hierarchy is mounted: ``/sys/fs/cgroup``, or ``…/unified`` on hosts that have both.
+    This process's place in the cgroup v2 hierarchy, from ``/proc/self/cgroup``; None also if it is outside of what its
+    cgroup namespace shows.
     """
-    for line in mountinfo.splitlines():
-        before, _, after = line.partition(" - ")
-        if after.startswith("cgroup2 "):
-            return before.split()[4].encode().decode("unicode_escape")
+    for line in cgroup.split(b"\n"):
+        if line.startswith(b"0::/"):
+            return None if b".." in line[3:].split(b"/") else line[3:]
     return None
 
 
-def own_path(cgroup: str) -> str | None:
+def own_folder(mountinfo: bytes, own: bytes) -> str | None:
     """
-    This process's place in the cgroup v2 hierarchy, from ``/proc/self/cgroup``.
+    The folder of a place in the cgroup v2 hierarchy. That is mounted at ``/sys/fs/cgroup``, or at ``…/unified`` on
+    hosts that have both; in a container perhaps only a part of it.
+
+    :param mountinfo: of ``/proc/self/mountinfo``.
     """
-    for line in cgroup.splitlines():
-        if line.startswith("0::"):
-            return line[3:]
+    for line in mountinfo.split(b"\n"):
+        before, _, after = line.partition(b" - ")
+        fields = before.split(b" ")
+        if not after.startswith(b"cgroup2 ") or len(fields) < 5:
+            continue
+        root, point = (_unescaped(field).rstrip(b"/") for field in fields[3:5])
+        if own.startswith(root + b"/") or own == root:
+            return os.fsdecode((point + own[len(root) :]).rstrip(b"/"))
     return None
+
+
+def _unescaped(field: bytes) -> bytes:
+    return _OCTAL.sub(lambda found: bytes([int(found[1], 8)]), field)
 
 
 def _write(path: str, data: bytes) -> None:

@@ -12,11 +12,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from core0.errors import Refusal
-from core0.interfaces import Final, IJobs, ILedger
+from core0.interfaces import IJobs, ILedger
 from core0.jobs.job import Job, Phase
 from core0.jobs.queues import Queues
 from core0.jobs.restart import Recur, Retry, after_run, goes_on
 from core0.messages import Mark, Outcome, State, refusal, result_of
+from core0.values import Final
 from core0.waiting import Occurrence, Turns, pause
 
 KILLED_CODE = 137

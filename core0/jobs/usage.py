@@ -8,7 +8,8 @@ import weakref
 from collections.abc import Sequence
 
 from core0 import procfs
-from core0.interfaces import IJob, ITree, ThreadRunner, Usage
+from core0.interfaces import IJob, ITree, ThreadRunner
+from core0.values import Usage
 
 _Seen = tuple[float, dict[int, tuple[int, float]]]  # when; of each pid: when it started, its CPU seconds
 

@@ -12,12 +12,12 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from core0.interfaces import Entry
 from core0.redis import keys
 from core0.redis.connection import Connection, Lost, ReplyError, connect
 from core0.redis.link import Link
 from core0.redis.script import REREAD, TAKE, URGENT
 from core0.redis.url import RedisURL
+from core0.values import Entry
 from core0.waiting import Bell, Occurrence, pause
 
 BATCH = 256
@@ -82,6 +82,7 @@ class Consumer:
         self._bell = Bell()
         self._ears: Connection | None = None
         self._waiting_for_room = False
+        self._odd = 0
         self._task: Deferred[None] | None = None
         self._unfinished = keys.unfinished(node)
         self.ready: Occurrence[None] = Occurrence()
@@ -204,13 +205,19 @@ class Consumer:
         queues = self._queues if turn % 2 else self._queues[::-1]  # each comes first in its turn
         words = (most, BATCH_BYTES, self._largest, self._node)
         reply = await self._link.once(connection, TAKE, (*self._keys(), *queues), words)
-        return reply[0], _entries(reply[1:])
+        self._tell_odd(reply[1])
+        return reply[0], _entries(reply[2:])
 
     async def _take_urgent(self, connection: Connection) -> None:
         words: list[str | int] = [BATCH, URGENT_DEPTH, URGENT_LARGEST, *self._taker.urgent]
         reply = await self._link.once(connection, URGENT, (*self._keys(), *self._queues), words)
-        if len(reply) > 1:
-            await self._taker.admit(_entries(reply[1:]))
+        if reply:
+            await self._taker.admit(_entries(reply))
+
+    def _tell_odd(self, count: int) -> None:
+        if count > self._odd:
+            self._log.error("of {queues} {count} cannot be served: they are no lists", queues=self._queues, count=count)
+        self._odd = count
 
     def _keys(self) -> tuple[str, str, str]:
         return self._unfinished, keys.REJECTED, keys.clock(self._node)

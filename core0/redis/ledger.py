@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from core0.interfaces import Claim, Final, ILedger
+from core0.interfaces import ILedger
 from core0.messages import (
     Mark,
     Rejection,
@@ -26,7 +26,8 @@ from core0.messages import (
 from core0.redis import keys
 from core0.redis.connection import Lost, ReplyError
 from core0.redis.link import Link
-from core0.redis.script import CLAIM, FINISH
+from core0.redis.script import CLAIM, FINISH, MARK
+from core0.values import Claim, Final
 from core0.waiting import Bell, Occurrence, pause
 
 BATCH = 256  # writes at once
@@ -209,6 +210,7 @@ class Ledger:
                     await pause(self._clock, 0)
                 except ReplyError as error:
                     self._log.warn("the server refuses a write: {error}; trying again", error=error)
+                    self._link.doubt(error)
                     await pause(self._clock, RETRY)
             if self._quiet is not None:
                 quiet, self._quiet = self._quiet, None
@@ -222,7 +224,7 @@ class Ledger:
         words = [word for seq, mark in marking.items() for word in (str(seq), encode(mark))]
         try:
             connection = await self._link.up()
-            await connection.command("HSET", self._marks, *words)
+            await self._link.once(connection, MARK, (self._marks,), words)
         except BaseException:
             self._marking = marking | self._marking
             self._marked = marked + self._marked

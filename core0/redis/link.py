@@ -125,8 +125,6 @@ class Link:
             except ReplyError as error:
                 # out of memory, a replica that was a master before: it passes
                 self._log.warn("{name}: refused: {error}; trying again", name=self._name, error=error)
-                if str(error).startswith(("READONLY", "NOSCRIPT")):
-                    connection.close()
                 await pause(self._reactor, wait)
                 wait = min(wait * 2, LONGEST_WAIT)
 
@@ -136,4 +134,15 @@ class Link:
         """
         Run a script on this connection, once.
         """
-        return await connection.command("EVALSHA", script.sha, len(keys), *keys, *words)
+        try:
+            return await connection.command("EVALSHA", script.sha, len(keys), *keys, *words)
+        except ReplyError as error:
+            self.doubt(error)
+            raise
+
+    def doubt(self, error: RedisError) -> None:
+        """
+        Connect anew if the server has lost the scripts, or has become a replica: another one may be the master now.
+        """
+        if self._connection is not None and str(error).startswith(("READONLY", "NOSCRIPT")):
+            self._connection.close()

@@ -2,6 +2,7 @@
 Log records, live output and samples on their way to Redis, on a connection of their own: they never delay a result.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ MAX_BYTES = 8 << 20
 RETRY = 1.0  # seconds
 FLUSH = 0.02  # seconds that records gather before they are written together
 SAMPLES = 200  # written by one call of the script
+RECORD = 1024  # bytes that log records in Redis may have on average; if they are larger, fewer are kept
 SLACK = 2  # a sample lives for so many intervals, and a result's life
 
 
@@ -36,7 +38,7 @@ class RecordWriter:
         self._clock = clock
         self._link = link
         self._life = life
-        self._most = most
+        self._kept = _Window(most, most * RECORD)
         self._logs: list[bytes] = []
         self._streams: dict[str, list[bytes]] = {}
         self._samples: list[tuple[str, Mapping[str, Any], float]] = []
@@ -116,6 +118,7 @@ class RecordWriter:
                 await self._flush(connection)
             except (Lost, ReplyError) as error:
                 self._log.warn("records were lost: {error}", error=error)
+                self._link.doubt(error)
                 await pause(self._clock, RETRY)
             if self._quiet is not None and not self._count:
                 quiet, self._quiet = self._quiet, None
@@ -131,7 +134,7 @@ class RecordWriter:
         sent: list[Deferred[Any]] = []
         if logs:
             sent.append(connection.command("RPUSH", keys.LOGS, *logs))
-            sent.append(connection.command("LTRIM", keys.LOGS, -self._most, -1))
+            sent.append(connection.command("LTRIM", keys.LOGS, -self._kept.add(len(logs), sum(map(len, logs))), -1))
         for job, lines in streams.items():
             key = keys.stream(job)
             sent.append(connection.command("RPUSH", key, *lines))
@@ -151,6 +154,45 @@ class RecordWriter:
             self._dropped += dropped + count
             self._bell.ring()
             raise
+
+
+class _Window:
+    """
+    How many of the newest records fit.
+
+    :param most: records.
+    :param room: bytes; what was written before the first of these is not known, and counts for nothing.
+    """
+
+    __slots__ = ("_batches", "_count", "_full", "_most", "_room", "_size")
+
+    def __init__(self, most: int, room: int) -> None:
+        self._most = most
+        self._room = room
+        self._batches: deque[tuple[int, int]] = deque()
+        self._count = 0
+        self._size = 0
+        self._full = False
+
+    def add(self, count: int, size: int) -> int:
+        """
+        Write so many more, of so many bytes together.
+
+        :returns: how many are to stay.
+        """
+        self._batches.append((count, size))
+        self._count += count
+        self._size += size
+        while len(self._batches) > 1:
+            count, size = self._batches[0]
+            too_large = self._size > self._room
+            if not too_large and self._count - count < self._most:
+                break
+            self._full |= too_large
+            self._batches.popleft()
+            self._count -= count
+            self._size -= size
+        return min(self._count, self._most) if self._full else self._most
 
 
 def _first(failure: Failure) -> Failure:

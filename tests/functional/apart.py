@@ -31,5 +31,10 @@ class Apart(Daemon):
         """
         Its command line, in a namespace.
         """
-        inside = [sys.executable, str(Path(__file__).with_name("inside.py")), str(self._uid), str(self.folder / "shown")]
+        inside = [
+            sys.executable,
+            str(Path(__file__).with_name("inside.py")),
+            str(self._uid),
+            str(self.folder / "shown"),
+        ]
         return ["unshare", "--mount", "--propagation", "private", *inside, *super().command()]

@@ -193,6 +193,12 @@ class DaemonTestCase(SynchronousTestCase):
         self.addCleanup(gate.close)
         return gate
 
+    def run_program(self, name: str, *args: str, **arguments: Any) -> dict[str, Any]:
+        """
+        The result of a program.
+        """
+        return self.daemon.run_command("core.system", {"name": name, "args": list(args), **arguments})
+
     def run_sh(self, script: str, **fields: Any) -> dict[str, Any]:
         """
         The result of a script.

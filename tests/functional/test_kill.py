@@ -1,5 +1,5 @@
 """
-Ending jobs on a running core0: whole trees of processes, whatever they do to stay, and jobs that have none.
+Ending jobs on a running core0: whole trees of processes, whatever they do to stay.
 """
 
 import signal
@@ -20,6 +20,7 @@ from tests.functional.shared import (
     sh,
     zombies,
 )
+from tests.functional.trees import CROWD, LISTEN, MANY, NAMES, REFORK, RUNAWAY, RUNAWAYS, SPREAD
 
 GRACE = 0.3  # seconds
 CONFIG = f"""
@@ -29,125 +30,6 @@ kill_grace = {GRACE}
 command = "core.system"
 protected = true
 arguments = {{ name = "sleep", args = ["1000"] }}
-"""
-PATIENT = """
-[jobs]
-kill_grace = 600.0
-max = 2
-"""
-# Processes that leave their group, their session, their parent, their streams and their environment behind. Each says
-# that it is there by a file with its name and number.
-SPREAD = """
-import os, signal, sys
-
-folder, end = sys.argv[1:]
-
-def stay(name):
-    with open(f"{folder}/{name}", "w") as file:
-        file.write(f"{os.getpid()}\\n")
-    while True:
-        signal.pause()
-
-def again():
-    if os.fork():
-        os._exit(0)
-
-def quiet():
-    os.closerange(0, 3)
-
-def group():
-    os.setpgid(0, 0)
-
-def other():
-    again()
-    program = "import os, signal, sys; open(sys.argv[1], 'w').write(f'{os.getpid()}\\\\n')\\nwhile True: signal.pause()"
-    os.execve(sys.executable, ["other", "-ISc", program, f"{folder}/other"], {})
-
-def child(name, *steps):
-    if os.fork() == 0:
-        for step in steps:
-            step()
-        stay(name)
-
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-child("plain")
-child("group", group)
-child("session", os.setsid)
-child("orphan", again)
-child("both", os.setsid, again)
-child("daemon", again, os.setsid, again, quiet)
-child("quiet", quiet)
-child("other", other)
-if end == "stay":
-    stay("main")
-while len(os.listdir(folder)) < 8:
-    pass
-print("done")
-"""
-NAMES = {"plain", "group", "session", "orphan", "both", "daemon", "quiet", "other"}
-# At TERM each process begins to fork a chain of processes, each of which forks the next and stays.
-REFORK = """
-import os, signal, sys
-
-def refork(*_):
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    for generation in range(200):
-        if os.fork():
-            return
-        os.write(log, b".")
-        if generation % 3 == 0:
-            os.setsid()
-        signal.sigtimedwait([], 0.005)
-
-log = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-signal.signal(signal.SIGTERM, refork)
-for _ in range(3):
-    if os.fork() == 0:
-        break
-os.write(log, b"r")
-while True:
-    signal.pause()
-"""
-# Four processes, apart from each other, that note each USR1.
-LISTEN = """
-import os, signal, sys
-log = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-signal.signal(signal.SIGUSR1, lambda *_: os.write(log, b"%d\\n" % os.getpid()))
-if os.fork() == 0:
-    os.setsid()
-    if os.fork() == 0 and os.fork():
-        os._exit(0)
-elif os.fork() == 0:
-    pass
-os.write(log, b"up\\n")
-while True:
-    signal.pause()
-"""
-CROWD = 1500  # processes; the kernel lists some 700 at once
-MANY = f"""
-import os, signal, sys
-log = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-signal.signal(signal.SIGUSR1, lambda *_: os.write(log, b"."))
-signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
-for _ in range({CROWD - 1}):
-    if os.fork() == 0:
-        break
-os.write(log, b"u")
-signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
-while True:
-    signal.pause()
-"""
-RUNAWAYS = 30_000
-# A process that forks another and ends, which does the same: at each look it is somebody else.
-RUNAWAY = f"""
-import os, signal, sys
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-log = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-for generation in range({RUNAWAYS}):
-    if os.fork():
-        os._exit(0)
-    os.setsid()
-    os.write(log, b".")
 """
 
 
@@ -297,7 +179,8 @@ class KillTests(DaemonTestCase):
         log = self.folder() / "log"
         id = self.daemon.push("core.system", python(LISTEN, log))
         eventually(lambda: lines(log).count("up") == 4, "all processes are there")
-        for times, name in enumerate(("USR1", "SIGUSR1", "usr1", int(signal.SIGUSR1)), 1):
+        names: tuple[int | str, ...] = ("USR1", "SIGUSR1", "usr1", int(signal.SIGUSR1))
+        for times, name in enumerate(names, 1):
             self.signal(id, name)
             eventually(lambda times=times: len(lines(log)) == 4 + 4 * times, "all have got it")
         self.assertEqual([4, 4, 4, 4], sorted(lines(log).count(pid) for pid in {*lines(log)} - {"up"}))
@@ -395,7 +278,6 @@ class KillTests(DaemonTestCase):
             self.assert_success(self.daemon.result(id))
 
 
-
 class TaggedKillTests(KillTests):
     """
     The same without cgroups, as root.
@@ -434,109 +316,3 @@ class OrdinaryKillTests(TaggedKillTests):
         """
         self.assertFalse((self.daemon.state / "cgroup").exists())
         self.assertEqual([f"{NOBODY}\n", ""], self.run_sh("id -u")["streams"])
-
-
-class NothingToKillTests(DaemonTestCase):
-    """
-    Jobs that have no process yet, or not any more, and impatience. Two jobs may be live at a time; the grace is endless.
-    """
-
-    config = PATIENT
-
-    def assert_waited(self, result: dict[str, Any], runs: int) -> None:
-        """
-        It was killed while it waited.
-        """
-        self.assertEqual(("KILLED", 137, runs), (result["state"], result["code"], result["runs"]), result)
-        self.assert_refused(404, result["id"], self.daemon.run_command("core.kill", {"id": result["id"]}))
-        with self.daemon.redis() as client:
-            self.assertEqual(1, client.llen(f"result:{result['id']}"))
-
-    def test_waiting_for_room(self) -> None:
-        """
-        A job that waits until fewer are live is killed without having run.
-        """
-        gate, file = self.gate(), self.folder() / "file"
-        blockers = [self.push_sh(gate.wait) for _ in range(2)]
-        id = self.push_sh(f"touch {file}")
-        self.assert_waited(self.kill(id), 0)
-        gate.open(2)
-        for blocker in blockers:
-            self.assert_success(self.daemon.result(blocker))
-        self.assert_success(self.run_sh("true"))
-        self.assertFalse(file.exists())
-
-    def test_queued(self) -> None:
-        """
-        A job that waits for its queue is killed without having run, and those behind it move up.
-        """
-        gate, log = self.gate(), self.folder() / "log"
-        first, second, third = (self.push_sh(f"{gate.wait}; echo {n} >> {log}", queue="q") for n in range(3))
-        self.assert_waited(self.kill(second), 0)
-        gate.open(2)
-        self.assert_success(self.daemon.result(first))
-        self.assert_success(self.daemon.result(third))
-        self.assertEqual(["0", "2"], lines(log))
-
-    def test_first_of_queue(self) -> None:
-        """
-        When the job that has the turn is killed, the next one has it.
-        """
-        with self.running("touch $ready; exec sleep 1000", queue="q") as id:
-            following = self.push_sh("echo on", queue="q")
-            self.assertEqual("KILLED", self.kill(id)["state"])
-            self.assertEqual(["on\n", ""], self.daemon.result(following)["streams"])
-
-    def test_retrying(self) -> None:
-        """
-        A job that waits to be restarted is killed, with the runs that it had.
-        """
-        id = self.push_sh("exit 3", max_restart=9)
-        self.until(id, "retrying")
-        self.assert_waited(self.kill(id), 1)
-
-    def test_sleeping(self) -> None:
-        """
-        A recurring job is killed between its runs; that is its last result.
-        """
-        id = self.push_sh("echo hi", recurring_period=1000)
-        self.until(id, "sleeping")
-        self.assert_success(self.daemon.result(id))
-        self.assert_success(self.daemon.run_command("core.kill", {"id": id}), "true")
-        result = eventually(lambda: (found := self.daemon.result(id))["state"] == "KILLED" and found, "it is killed")
-        self.assert_waited(result, 0)
-
-    def test_signal_to_no_process(self) -> None:
-        """
-        A job that has no process is killed by TERM as a signal, and other signals to it are 409.
-        """
-        id = self.push_sh("true", recurring_period=1000)
-        self.until(id, "sleeping")
-        self.assert_refused(409, "sleeping", self.daemon.run_command("core.kill", {"id": id, "signal": "HUP"}))
-        self.assert_success(self.daemon.run_command("core.kill", {"id": id, "signal": "TERM"}), "true")
-        self.assert_refused(404, id, self.daemon.run_command("core.kill", {"id": id}))
-
-    def test_twice(self) -> None:
-        """
-        Killing a job again cuts its grace short.
-        """
-        with self.running("trap 'touch $ready.term' TERM; touch $ready; while :; do sleep 0.01; done") as id:
-            self.assert_success(self.daemon.run_command("core.kill", {"id": id}), "true")
-            self.assertEqual("running", (self.known(id) or {})["state"])
-            result = self.kill(id)
-        self.assertEqual(("KILLED", 137), (result["state"], result["code"]))
-
-    def test_what_it_left(self) -> None:
-        """
-        A recurring job whose program has ended is killed while the processes that it left have their grace.
-        """
-        folder = self.folder()
-        up, counter = folder / "up", folder / "counter"
-        left = f"trap '' TERM; touch {up}; while :; do sleep 0.01; done"
-        script = f"({left}) & while [ ! -e {up} ]; do sleep 0.01; done; echo hi; echo $$ >> {counter}"
-        id = self.push_sh(script, recurring_period=0.01)
-        eventually(lambda: lines(counter) and not lives(lines(counter)[0]), "it has run")
-        result = self.kill(id)
-        self.assertEqual(("KILLED", ["hi\n", ""]), (result["state"], result["streams"]))
-        self.assert_refused(404, id, self.daemon.run_command("core.kill", {"id": id}))
-        self.assertEqual(1, len(lines(counter)))

@@ -10,8 +10,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.daemon import Daemon, eventually
-from tests.functional.served import RestartTestCase, state_of, until
 from tests.functional.apart import NOBODY, Apart
+from tests.functional.served import RestartTestCase, state_of, until
 from tests.functional.shared import Gate, answer_of, lines, lives, python, sh
 from tests.valkey import ServedDaemon, exactly_one
 

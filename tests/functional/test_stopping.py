@@ -95,8 +95,7 @@ class StoppingTests(RestartTestCase):
             self.assert_ended(SUCCESS, results[id])
         self.assertEqual(("SUCCESS", 0), (results[restarting]["state"], results[restarting]["code"]))
         words = lines(file)[3:]
-        for kind in ("queued", "waiting"):
-            self.assertEqual([f"{kind}-{n}" for n in range(3)], [word for word in words if word.startswith(kind)])
+        self.assertEqual([f"queued-{n}" for n in range(3)], [word for word in words if word.startswith("queued")])
         self.assertEqual((8, 1, 1), (len(words), words.count("restarting"), words.count("recurring")))
         self.assertLess(words.index("restarting"), words.index("queued-0"))
 
@@ -124,17 +123,14 @@ class StoppingTests(RestartTestCase):
         """
         daemon, file, _ = self.start(PATIENT)
         left = f"trap '' TERM; echo $$ >> '{file}'; while :; do sleep 1; done"
-        id = daemon.push(
-            "core.system",
-            {"name": "sh", "args": ["-c", f"(setsid sh -c \"$1\" &) ; while ! test -s '{file}'; do :; done; exit 7", "sh", left]},
-        )
+        script = f"echo $$ > '{file}-main'; (setsid sh -c \"$1\" &); until test -s '{file}'; do :; done; exit 7"
+        id = daemon.push("core.system", {"name": "sh", "args": ["-c", script, "sh", left]})
         eventually(lambda: lines(file), "it has left something")
-        (pid,) = lines(file)
-        parent = daemon.pid
-        eventually(lambda: f"\nPPid:\t{parent}\n" in Path(f"/proc/{pid}/status").read_text(), "it has ended itself")
+        (main,) = lines(Path(f"{file}-main"))
+        eventually(lambda: not Path(f"/proc/{main}").exists(), "it has ended itself")
         daemon.stop()
         self.assert_ended(("ERROR", 7, 1), exactly_one(daemon.results(), [id])[id])
-        self.assertFalse(lives(pid))
+        self.assertEqual([False], [lives(pid) for pid in lines(file)])
 
     def test_hurry(self) -> None:
         """

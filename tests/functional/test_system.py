@@ -1,25 +1,19 @@
 """
-``core.system`` and ``bash`` on a running core0: what programs are given, and what is made of what they do.
+``core.system`` on a running core0: what programs are given, how they are found, and what is made of their ends.
 """
 
-import hashlib
 import json
 import os
 import resource
 import signal
-import stat
 from pathlib import Path
 from typing import Any
 
 from core0.jobs.process import PATH
 from tests.daemon import Daemon
-from tests.functional.shared import OWN_OF_LIBC, DaemonTestCase, kilobytes, parse_status, python, sh
+from tests.functional.shared import OWN_OF_LIBC, DaemonTestCase, parse_status, python
 
 FILES = 789  # descriptors that core0 of these tests may open until it raises that itself
-MIB = 1 << 20
-ENDLESS = f"head -c {64 * MIB} /dev/zero | tr '\\0' x"
-SPARE = 16 * 1024  # kB that core0 may grow by while it deals with hundreds of megabytes
-SPARE_FOR_RECORDS = 96 * 1024  # the same, if all of it is kept as log records on their way to two places
 STOPPED_OR_IGNORED = {
     signal.SIGCHLD,
     signal.SIGCONT,
@@ -36,12 +30,6 @@ class SystemTestCase(DaemonTestCase):
     """
     Runs programs.
     """
-
-    def system(self, name: str, *args: str, **arguments: Any) -> dict[str, Any]:
-        """
-        The result of a program.
-        """
-        return self.daemon.run_command("core.system", {"name": name, "args": list(args), **arguments})
 
     def script(self, folder: Path, name: str, text: str, mode: int = 0o755) -> Path:
         """
@@ -78,7 +66,7 @@ class GivenTests(SystemTestCase):
         """
         A program sees the name that it was called by.
         """
-        result = self.system("sh", "-c", "tr '\\0' ' ' < /proc/$$/cmdline")
+        result = self.run_program("sh", "-c", "tr '\\0' ' ' < /proc/$$/cmdline")
         self.assertEqual("sh -c", result["streams"][0][:5])
 
     def test_environment(self) -> None:
@@ -100,7 +88,7 @@ class GivenTests(SystemTestCase):
         """
         What a program finds in its environment.
         """
-        entries = self.system("cat", "/proc/self/environ", **arguments)["streams"][0].split("\0")[:-1]
+        entries = self.run_program("cat", "/proc/self/environ", **arguments)["streams"][0].split("\0")[:-1]
         return dict(entry.split("=", 1) for entry in entries)
 
     def test_directory(self) -> None:
@@ -108,9 +96,9 @@ class GivenTests(SystemTestCase):
         A program starts in ``dir``, and without one in the root directory, wherever core0 is.
         """
         folder = os.path.realpath(self.folder())
-        self.assertEqual([f"{folder}\n", ""], self.system("pwd", dir=folder)["streams"])
-        self.assertEqual(["/\n", ""], self.system("pwd")["streams"])
-        self.assertEqual(["/usr\n", ""], self.system("pwd", dir="usr")["streams"])
+        self.assertEqual([f"{folder}\n", ""], self.run_program("pwd", dir=folder)["streams"])
+        self.assertEqual(["/\n", ""], self.run_program("pwd")["streams"])
+        self.assertEqual(["/usr\n", ""], self.run_program("pwd", dir="usr")["streams"])
 
     def test_descriptors(self) -> None:
         """
@@ -140,7 +128,7 @@ class GivenTests(SystemTestCase):
         A program starts with all signals at their defaults and none blocked.
         """
         for fields in ({}, {"dir": "/usr"}):
-            found = parse_status(self.system("cat", "/proc/self/status", **fields)["streams"][0])
+            found = parse_status(self.run_program("cat", "/proc/self/status", **fields)["streams"][0])
             self.assertEqual(0, int(found["SigIgn"], 16) & ~OWN_OF_LIBC, found)
             self.assertEqual((0, 0), (int(found["SigBlk"], 16), int(found["SigCgt"], 16)), found)
 
@@ -149,7 +137,7 @@ class GivenTests(SystemTestCase):
         The umask is 022, and the limit on open files the one that core0 was started with, not the one it works with.
         """
         for fields in ({}, {"dir": "/usr"}):
-            result = self.system("sh", "-c", "umask; ulimit -Sn; ulimit -Hn", **fields)
+            result = self.run_program("sh", "-c", "umask; ulimit -Sn; ulimit -Hn", **fields)
             self.assertEqual(["0022", str(FILES), "4096"], result["streams"][0].split())
         self.assertEqual((4096, 4096), resource.prlimit(self.daemon.pid, resource.RLIMIT_NOFILE))
 
@@ -208,7 +196,7 @@ class EndTests(SystemTestCase):
         It is refused in the same way with ``dir`` and without.
         """
         for directory in ({}, {"dir": "/usr"}, {"dir": "/"}):
-            self.assert_refused(code, about, self.system(name, *args, **{**directory, **arguments}))
+            self.assert_refused(code, about, self.run_program(name, *args, **{**directory, **arguments}))
 
     def test_not_found(self) -> None:
         """
@@ -250,7 +238,7 @@ class EndTests(SystemTestCase):
         folder = self.folder()
         for directory in (f"{folder}/no", str(self.script(folder, "file", ""))):
             for name in ("true", "no-such-program"):
-                self.assert_refused(400, directory, self.system(name, dir=directory))
+                self.assert_refused(400, directory, self.run_program(name, dir=directory))
 
     def test_too_long(self) -> None:
         """
@@ -273,8 +261,8 @@ class EndTests(SystemTestCase):
         """
         Whatever could not be started leaves nothing behind that is in the way of the next.
         """
-        self.system("no-such-program")
-        self.assert_success(self.system("true"))
+        self.run_program("no-such-program")
+        self.assert_success(self.run_program("true"))
 
 
 class FindTests(SystemTestCase):
@@ -290,10 +278,10 @@ class FindTests(SystemTestCase):
         self.script(folder, "here", "#!/bin/sh\necho here\n")
         self.script(folder / "below", "there", "#!/bin/sh\necho there; pwd\n")
         where = os.path.realpath(folder)
-        self.assertEqual("here\n", self.system("./here", dir=str(folder))["streams"][0])
-        self.assertEqual(f"there\n{where}\n", self.system("below/there", dir=str(folder))["streams"][0])
-        self.assertEqual(127, self.system("here", dir=str(folder))["code"])
-        self.assertEqual("here\n", self.system(f"{where}/here"[1:])["streams"][0])
+        self.assertEqual("here\n", self.run_program("./here", dir=str(folder))["streams"][0])
+        self.assertEqual(f"there\n{where}\n", self.run_program("below/there", dir=str(folder))["streams"][0])
+        self.assertEqual(127, self.run_program("here", dir=str(folder))["code"])
+        self.assertEqual("here\n", self.run_program(f"{where}/here"[1:])["streams"][0])
 
     def test_path(self) -> None:
         """
@@ -310,220 +298,5 @@ class FindTests(SystemTestCase):
             (f":{folder}/second", str(folder), "itself\n"),
             (f"{folder}/second:", str(folder), "second\n"),
         ):
-            result = self.system("program", env={"PATH": path}, dir=directory)
+            result = self.run_program("program", env={"PATH": path}, dir=directory)
             self.assertEqual([expected, ""], result["streams"], path)
-
-
-class InputTests(SystemTestCase):
-    """
-    What a program reads.
-    """
-
-    config = f"[jobs]\nstream_buffer = {16 * MIB}"
-    text = "".join(f"{number} é 漢\n" for number in range(360_000))[: 5 * MIB]
-
-    def test_all_of_it(self) -> None:
-        """
-        Five megabytes pass through a program unchanged.
-        """
-        self.assertEqual(self.text, self.system("cat", stdin=self.text)["streams"][0])
-
-    def test_slow_reader(self) -> None:
-        """
-        They do so through one that reads little by little, too.
-        """
-        program = python(
-            """
-            import hashlib, os, select
-            digest = hashlib.sha256()
-            while data := os.read(0, 5000):
-                digest.update(data)
-                select.select([], [], [], 0.0001)
-            print(digest.hexdigest())
-            """
-        )
-        result = self.daemon.run_command("core.system", {**program, "stdin": self.text})
-        self.assertEqual(hashlib.sha256(self.text.encode()).hexdigest() + "\n", result["streams"][0], result)
-
-    def test_never_read(self) -> None:
-        """
-        A program that does not read its input ends as it would without.
-        """
-        for script in ("true", "exec <&-; echo on", "head -c 1 > /dev/null"):
-            self.assertEqual("SUCCESS", self.daemon.run_command("core.system", {**sh(script), "stdin": self.text})["state"])
-
-    def test_nothing(self) -> None:
-        """
-        Without input, or with an empty one, there is nothing to read.
-        """
-        for fields in ({}, {"stdin": ""}, {"stdin": None}):
-            self.assertEqual("0\n", self.system("wc", "-c", **fields)["streams"][0])
-
-    def test_background_reader(self) -> None:
-        """
-        The input of a program that ends without having read it does not keep the result back.
-        """
-        result = self.daemon.run_command("core.system", {**sh("sleep 1000 & echo $$"), "stdin": self.text})
-        self.assertEqual("SUCCESS", result["state"])
-
-
-class OutputTests(SystemTestCase):
-    """
-    What becomes of what a program prints.
-    """
-
-    def test_streams(self) -> None:
-        """
-        Both streams are kept apart, complete, with or without a newline at the end.
-        """
-        self.assertEqual(["a\n\nb", "c\n"], self.run_sh("echo a; echo c >&2; printf '\\nb'")["streams"])
-
-    def test_binary(self) -> None:
-        """
-        What is not UTF-8 becomes U+FFFD, and the rest stays what it is.
-        """
-        result = self.run_sh(r"printf 'a\377\376b\000c\303'; printf '\355\240\200é' >&2")
-        self.assertEqual(["a\ufffd\ufffdb\0c\ufffd", "\ufffd\ufffd\ufffdé"], result["streams"])
-
-    def test_messages_are_apart(self) -> None:
-        """
-        Lines with a level are not part of the streams, and those that only look like it are.
-        """
-        levels = [*range(1, 12), 20, 21, 22, 23, 30]
-        messages = "".join(f"echo '{level}::message'; echo '{level}::message' >&2\n" for level in levels)
-        plain = ["a", "12::x", "24::x", "0::x", "01::x", "3:x", " 3::x", "x 3::x", "3 ::x"]
-        result = self.run_sh(messages.join(f"echo '{line}'\n" for line in plain))
-        self.assertEqual(["\n".join(plain) + "\n", ""], result["streams"])
-
-    def test_result(self) -> None:
-        """
-        The last message at a result level is the result, whichever stream it comes from and however the program ends.
-        """
-        for script, expected in (
-            ("echo '20::{\"a\": 1}'", (20, '{"a": 1}')),
-            ("echo 20::1; echo '21::b: 2'", (21, "b: 2")),
-            ("echo '22::c = 3' >&2", (22, "c = 3")),
-            ("echo 23::hrd; exit 3", (23, "hrd")),
-            ("echo '30::{}'; kill -9 $$", (30, "{}")),
-            ("printf '20::no newline'", (20, "no newline")),
-            ("printf '20:::\n{\n}\n:::\n'", (20, "\n{\n}")),
-            ("echo 9::critical; echo plain", (0, "")),
-        ):
-            result = self.run_sh(script)
-            self.assertEqual(expected, (result["level"], result["data"]), script)
-        last = self.run_sh("echo 20::first >&2; exec >&2; echo 20::second")
-        self.assertEqual("second", last["data"])
-
-    def test_critical(self) -> None:
-        """
-        The last critical message is kept.
-        """
-        result = self.run_sh("echo 9::first; printf '9:::second\nline\n:::\n' >&2; exit 1")
-        self.assertEqual(("second\nline", ["", ""], 1), (result["critical"], result["streams"], result["code"]))
-
-    def test_unclosed(self) -> None:
-        """
-        A message that is not closed ends with the stream.
-        """
-        result = self.run_sh("printf '20:::a\nb\n3::c\n'")
-        self.assertEqual((20, ["", ""]), (result["level"], result["streams"]))
-        self.assertEqual("a\nb\n3::c", result["data"].rstrip("\n"))
-
-
-class BoundTests(SystemTestCase):
-    """
-    Memory is bounded, whatever is printed.
-    """
-
-    config = "[jobs]\nstream_buffer = 4096"
-
-    def test_cut(self) -> None:
-        """
-        The ends of long streams are kept, from a whole character on, and ``truncated`` counts the bytes before.
-        """
-        result = self.run_sh("printf 'x%.0s' $(seq 4097); printf 'x' >&2; printf 'é%.0s' $(seq 5000) >&2")
-        self.assertEqual(["x" * 4096, "é" * 2048], result["streams"])
-        self.assertEqual([1, 10001 - 4096], result["truncated"])
-        half = self.run_sh("printf 'é%.0s' $(seq 5000); printf y; printf 'x%.0s' $(seq 4096) >&2")
-        self.assertEqual(["é" * 2047 + "y", "x" * 4096], half["streams"])
-        self.assertEqual([10001 - 4096, 0], half["truncated"])
-
-    def test_flood(self) -> None:
-        """
-        200 MB of lines, and lines of 64 MiB in every form, take little memory and keep their ends.
-        """
-        self.flood(
-            SPARE,
-            {
-                f"yes {'x' * 99} | head -c 200000000; echo; echo end": "end\n",
-                f"{ENDLESS}; printf end": "end",
-                f"printf 3::; {ENDLESS}; printf '\nend'": "end",
-                f"printf '9:::\n'; {ENDLESS}; printf '\n:::\nend'": "end",
-            },
-        )
-
-    def test_flood_of_records(self) -> None:
-        """
-        That goes for output which is kept as log records, too: what is too much of it is dropped.
-        """
-        self.flood(SPARE_FOR_RECORDS, {f"{{ {ENDLESS}; printf end; }} >&2": "end", f"yes {'x' * 999} | head -c {64 * MIB} >&2": "x"})
-
-    def flood(self, spare: int, scripts: dict[str, str]) -> None:
-        """
-        Run scripts, of which each prints more than 60 MB that end as said.
-        """
-        before = kilobytes(self.daemon.pid, "VmHWM")
-        for script, end in scripts.items():
-            result = self.run_sh(script)
-            self.assertTrue("".join(result["streams"]).endswith(end), script)
-            self.assertLessEqual(max(map(len, [*result["streams"], result["critical"]])), 4096, script)
-            self.assertGreater(sum(result["truncated"]), 60_000_000, script)
-        self.assertLess(kilobytes(self.daemon.pid, "VmHWM") - before, spare)
-
-
-class BashTests(SystemTestCase):
-    """
-    The ``bash`` command.
-    """
-
-    def bash(self, **arguments: Any) -> dict[str, Any]:
-        """
-        The result of a script.
-        """
-        return self.daemon.run_command("bash", arguments)
-
-    def test_script(self) -> None:
-        """
-        A script runs, and its end is the result.
-        """
-        result = self.bash(script="cd /usr\npwd\nexit 3")
-        self.assertEqual((["/usr\n", ""], "ERROR", 3), (result["streams"], result["state"], result["code"]))
-
-    def test_only_input(self) -> None:
-        """
-        Input without a script is the script.
-        """
-        self.assertEqual(["4\n", ""], self.bash(stdin="x=4\necho $x")["streams"])
-        self.assertEqual(["4\n", ""], self.bash(script="", stdin="echo 4")["streams"])
-
-    def test_both(self) -> None:
-        """
-        With both, the script reads the input.
-        """
-        result = self.bash(script="read first; echo got $first; cat", stdin="one\ntwo")
-        self.assertEqual(["got one\ntwo", ""], result["streams"])
-
-    def test_long_script(self) -> None:
-        """
-        A script that is longer than an argument may be runs all the same; one with input, too, is 400.
-        """
-        script = "# padding\n" * 30_000 + "echo done"
-        self.assertEqual(["done\n", ""], self.bash(script=script)["streams"])
-        self.assert_refused(400, "stdin", self.bash(script=script, stdin="text"))
-
-    def test_neither(self) -> None:
-        """
-        Without a script and input it is 400.
-        """
-        self.assert_refused(400, "arguments.script", self.bash())
-        self.assert_refused(400, "arguments.script", self.bash(script="", stdin=""))

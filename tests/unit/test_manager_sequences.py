@@ -21,10 +21,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from core0.errors import Refusal
-from core0.interfaces import Final
 from core0.jobs.job import Job, Phase
 from core0.jobs.manager import Jobs
 from core0.messages import Outcome, State
+from core0.values import Final
 from tests.fakes import FAILED, MemoryLedger, MemoryTree, Work, make_job
 
 LIMIT, WAITING = 3, 8

@@ -20,16 +20,24 @@ local function stands(id, own, digest)
     return held
 end
 
+-- an entry is gone, and nobody has answered it: the server has come back without what it held
+local function forgotten(id, own, digest)
+    local held = digest ~= '' and redis.call('GET', 'core0:id:' .. id)
+    return digest ~= '' and (not held or held == own)
+end
+
 for place = 1, (#ARGV - 2) / 6 do
     local at = 2 + (place - 1) * 6
     local kind, seq, id, digest, extra, body = unpack(ARGV, at + 1, at + 6)
     local final, own = string.sub(kind, 1, 1) == 'f', digest .. ' ' .. node .. ' ' .. seq
     if kind == 'r' then
         if remove(seq) then
+            -- on a server of the clients' own somebody may have made something else of it
+            if redis.call('TYPE', rejected).ok ~= 'list' then redis.call('DEL', rejected) end
             redis.call('LPUSH', rejected, body)
             redis.call('LTRIM', rejected, 0, 999)
         end
-    elseif seq == '0' or redis.call('HEXISTS', unfinished, seq) == 1 then
+    elseif seq == '0' or redis.call('HEXISTS', unfinished, seq) == 1 or forgotten(id, own, digest) then
         local key, result = 'core0:id:' .. id, 'result:' .. id
         local held = stands(id, own, digest)
         if held and string.sub(held, 1, 64) ~= digest then

@@ -1,12 +1,12 @@
 -- Like take, but only commands that may not wait: looks at the first entries of each queue.
 -- KEYS: unfinished, rejected, clock, queue...
 -- ARGV: how many at most, entries to look at in each queue, bytes of a payload worth a look, urgent command...
--- Returns: as take.
+-- Returns: number and payload of each that was taken.
 local unfinished, clock = KEYS[1], KEYS[3]
 local most, depth, largest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
 local seq = math.max(time[1] * 1000000 + time[2], tonumber(redis.call('GET', clock) or '0') + 1)
-local urgent, taken, left = {}, {0}, 0
+local urgent, taken = {}, {}
 for index = 4, #ARGV do urgent[ARGV[index]] = true end
 
 local function may_not_wait(payload)
@@ -23,7 +23,8 @@ end
 
 for index = 4, #KEYS do
     local found = {}
-    for place = 0, math.min(depth, redis.call('LLEN', KEYS[index])) - 1 do
+    local length = redis.call('TYPE', KEYS[index]).ok == 'list' and redis.call('LLEN', KEYS[index]) or 0
+    for place = 0, math.min(depth, length) - 1 do
         if #found >= most then break end
         local payload = redis.call('LINDEX', KEYS[index], place)
         if may_not_wait(payload) then found[#found + 1] = payload end
@@ -36,8 +37,7 @@ for index = 4, #KEYS do
         taken[#taken + 1] = number
         taken[#taken + 1] = payload
     end
-    left = left + redis.call('LLEN', KEYS[index])
+    redis.call('TYPE', KEYS[index]) -- read last: see take
 end
-if #taken > 1 then redis.call('SET', clock, string.format('%.0f', seq - 1)) end
-taken[1] = left
+if #taken > 0 then redis.call('SET', clock, string.format('%.0f', seq - 1)) end
 return taken

@@ -1,0 +1,51 @@
+"""
+How Sphinx builds these pages: ``make docs``.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from docs import (
+    generate_acl,
+    generate_bounds,
+    generate_commands,
+    generate_configuration,
+    generate_states,
+)
+
+project = "core0"
+author = "the authors of core0"
+html_theme = "alabaster"
+html_theme_options = {"description": "The first process on a host", "page_width": "1100px"}
+html_show_copyright = False
+html_show_sphinx = False
+highlight_language = "none"
+nitpicky = True
+exclude_patterns = ["_build", "reference/_generated", "example-command"]
+
+
+def write_generated() -> None:
+    """
+    Write what is made from the program, next to the pages that include it.
+    """
+    folder = ROOT / "docs" / "reference" / "_generated"
+    folder.mkdir(exist_ok=True)
+    pages = {
+        "acl": generate_acl,
+        "bounds": generate_bounds,
+        "commands": generate_commands,
+        "configuration": generate_configuration,
+        "states": generate_states,
+    }
+    for name, module in pages.items():
+        # in one step: another build may be reading it
+        new = folder / f"{name}.{os.getpid()}"
+        new.write_text(module.generate(), encoding="utf-8")
+        new.replace(folder / f"{name}.rst")
+
+
+write_generated()

@@ -1,0 +1,289 @@
+"""
+Startup services begin in the order of what they wait for.
+"""
+
+from typing import Any
+
+from core0.config import Service
+from core0.errors import Refusal
+from core0.interfaces import IAgent, ICommand
+from core0.jobs.job import Job
+from core0.messages import Level, Outcome, State
+from core0.startup import Startup
+from tests.fakes import FAILED, Stamp, Work
+from tests.unit.jobs import JobsCase
+
+
+class StartupOrderTests(JobsCase):
+    """
+    ``[startup.*]``.
+    """
+
+    def setUp(self) -> None:
+        """
+        Services whose command ends when the test says so.
+        """
+        super().setUp()
+        self.startup = Startup(self.clock, self, self.jobs, self.find)  # type: ignore[arg-type] # nobody asks the agent
+
+    def find(self, agent: IAgent, name: str) -> ICommand | None:
+        """
+        The command of that name, as a registry finds it.
+        """
+        return self.work if name == Work.name else None
+
+    def service(self, name: str, *after: str, command: str = Work.name, **fields: Any) -> Service:
+        """
+        A service that waits for others.
+        """
+        return Service(name=name, command=command, after=after, **fields)
+
+    def start(self, *services: Service) -> None:
+        """
+        Start them.
+        """
+        self.startup.start(services)
+        self.settle()
+
+    def prints(self, id: str, line: str) -> None:
+        """
+        A service prints a line.
+        """
+        watch = self.jobs.find(id).watch
+        assert watch is not None
+        watch(line)
+        self.settle()
+
+    def test_no_dependencies(self) -> None:
+        """
+        Services that wait for nobody begin at once.
+        """
+        self.start(self.service("a"), self.service("b"))
+        self.assertEqual(["a", "b"], self.work.begun)
+
+    def test_running_after_two_seconds(self) -> None:
+        """
+        A service counts as running after two seconds, if nothing else is said.
+        """
+        self.start(self.service("a"), self.service("b", "a"))
+        self.clock.advance(1.9)
+        self.assertEqual(["a"], self.work.begun)
+        self.clock.advance(0.2)
+        self.assertEqual(["a", "b"], self.work.begun)
+
+    def test_running_delay(self) -> None:
+        """
+        It counts as running after the time that it says.
+        """
+        self.start(self.service("a", running_delay=10.0), self.service("b", "a"))
+        self.clock.advance(9.9)
+        self.assertEqual(["a"], self.work.begun)
+        self.clock.advance(0.2)
+        self.assertEqual(["a", "b"], self.work.begun)
+
+    def test_ended_well_before(self) -> None:
+        """
+        One that ends well before that has done its work.
+        """
+        self.start(self.service("a", running_delay=10.0), self.service("b", "a"))
+        self.end("a")
+        self.assertEqual(["a", "b"], self.work.begun)
+
+    def test_failed_before(self) -> None:
+        """
+        One that fails before that is not running, and what waits for it does not begin, nor what waits for that.
+        """
+        self.start(self.service("a"), self.service("b", "a"), self.service("c", "b"), self.service("d"))
+        self.end("a", FAILED)
+        self.clock.advance(100)
+        self.assertEqual(["a", "d"], self.work.begun)
+        self.assertNotIn("b", self.states())
+
+    def test_fails_afterwards(self) -> None:
+        """
+        One that fails later had been running.
+        """
+        self.start(self.service("a", running_delay=1.0), self.service("b", "a"))
+        self.clock.advance(1.1)
+        self.end("a", FAILED)
+        self.assertEqual(["a", "b"], self.work.begun)
+
+    def test_retried(self) -> None:
+        """
+        One that fails and is tried again may still come to run.
+        """
+        self.start(self.service("a", running_delay=5.0, max_restart=3), self.service("b", "a"))
+        self.end("a", FAILED)
+        self.clock.advance(1.2)
+        self.assertEqual(["a", "a"], self.work.begun)
+        self.clock.advance(4)
+        self.assertEqual(["a", "a", "b"], self.work.begun)
+
+    def test_ended_successfully(self) -> None:
+        """
+        Below zero means: once it has ended well, however long that takes.
+        """
+        self.start(self.service("a", running_delay=-1.0), self.service("b", "a"))
+        self.clock.advance(1000)
+        self.assertEqual(["a"], self.work.begun)
+        self.end("a")
+        self.assertEqual(["a", "b"], self.work.begun)
+
+    def test_ended_badly(self) -> None:
+        """
+        If it does not end well, what waits for it does not begin.
+        """
+        self.start(self.service("a", running_delay=-1.0), self.service("b", "a"))
+        self.end("a", FAILED)
+        self.assertEqual(["a"], self.work.begun)
+
+    def test_match(self) -> None:
+        """
+        A service with a pattern counts as running once a line matches, whatever else is said.
+        """
+        self.start(self.service("a", running_match="listening on [0-9]+", running_delay=1.0), self.service("b", "a"))
+        self.clock.advance(100)
+        self.prints("a", "starting; will be listening on a port")
+        self.assertEqual(["a"], self.work.begun)
+        self.prints("a", "now listening on 80")
+        self.assertEqual(["a", "b"], self.work.begun)
+        self.prints("a", "now listening on 81")
+        self.assertEqual(["a", "b"], self.work.begun)
+
+    def test_match_never(self) -> None:
+        """
+        One that ends without such a line does not run, even if it ended well.
+        """
+        self.start(self.service("a", running_match="ready"), self.service("b", "a"))
+        self.end("a")
+        self.clock.advance(100)
+        self.assertEqual(["a"], self.work.begun)
+
+    def test_several(self) -> None:
+        """
+        A service waits for all that it names.
+        """
+        self.start(self.service("a"), self.service("b", running_delay=10.0), self.service("c", "a", "b"))
+        self.clock.advance(9)
+        self.assertEqual(["a", "b"], self.work.begun)
+        self.clock.advance(2)
+        self.assertEqual(["a", "b", "c"], self.work.begun)
+
+    def test_phases(self) -> None:
+        """
+        Names that are no services, such as the phases of old files, are not waited for.
+        """
+        self.start(self.service("a", "init", "boot"))
+        self.assertEqual(["a"], self.work.begun)
+
+    def test_unknown_command(self) -> None:
+        """
+        A service whose command there is not fails by itself; the others begin.
+        """
+        self.start(self.service("a", command="test.none"), self.service("b", "a"), self.service("c"))
+        self.assertEqual(["c"], self.work.begun)
+
+    def test_wrong_arguments(self) -> None:
+        """
+        A service with wrong arguments fails by itself.
+        """
+        self.work.arguments = Stamp  # type: ignore[misc] # of this one
+        self.start(self.service("a", arguments={"name": 5}), self.service("b", arguments={"name": "x"}))
+        self.assertEqual(["b"], self.work.begun)
+        self.assertEqual(Stamp("x"), self.jobs.find("b").arguments)
+
+    def test_id_of_a_client(self) -> None:
+        """
+        A service whose name is the id of a client's job does not begin: that job is left alone.
+        """
+        job = self.submit("a")
+        self.start(self.service("a"), self.service("b", "a"))
+        self.assertIs(job, self.jobs.find("a"))
+        self.assertEqual(["a"], self.work.begun)
+
+    def test_reload(self) -> None:
+        """
+        When services are started again only new ones begin, those that have ended included in what is old.
+        """
+        self.start(self.service("a"), self.service("b"))
+        self.end("b")
+        self.start(self.service("a"), self.service("b"), self.service("c", "b"))
+        self.assertEqual(["a", "b", "c"], self.work.begun)
+
+    def test_fields(self) -> None:
+        """
+        A service is a job like any other: its name is the id, and it has all that was configured.
+        """
+        service = self.service(
+            "a",
+            protected=True,
+            queue="q",
+            stats_interval=3.0,
+            max_time=9.0,
+            max_restart=2,
+            recurring_period=7.0,
+            log_levels=(Level.STDERR,),
+            stream=True,
+            tags=("x", "y"),
+        )
+        self.start(service)
+        job: Job = self.jobs.find("a")
+        command = job.command
+        self.assertEqual((0, "a", "a", True), (job.seq, job.id, command.id, job.protected))
+        self.assertEqual((3.0, 9.0, 2, 7.0), (command.stats_interval, command.max_time, command.max_restart, 7.0))
+        self.assertEqual(
+            ("q", [2], True, ["x", "y"]), (command.queue, command.log_levels, command.stream, command.tags)
+        )
+        self.end("a")
+        self.assertEqual(["x", "y"], self.result("a").tags)
+
+    def test_killed(self) -> None:
+        """
+        A service that was killed before it counted as running does not run.
+        """
+        self.start(self.service("a"), self.service("b", "a"))
+        self.kill("a")
+        self.clock.advance(100)
+        self.assertEqual(["a"], self.work.begun)
+
+    def test_stop(self) -> None:
+        """
+        When core0 stops nothing begins any more.
+        """
+        self.start(self.service("a"), self.service("b", "a"))
+        self.successResultOf(self.stop())
+        self.clock.advance(100)
+        self.assertEqual(["a"], self.work.begun)
+        self.assertEqual(State.INTERRUPTED, self.result("a").state)
+
+    def test_broken(self) -> None:
+        """
+        A command that breaks core0 while it is looked up is that service's misfortune alone.
+        """
+
+        def find(agent: IAgent, name: str) -> ICommand | None:
+            if name == "test.broken":
+                raise RuntimeError("broken")
+            return self.find(agent, name)
+
+        self.startup = Startup(self.clock, self, self.jobs, find)  # type: ignore[arg-type] # nobody asks the agent
+        self.start(self.service("a", command="test.broken"), self.service("b", "a"), self.service("c"))
+        self.assertEqual(["c"], self.work.begun)
+        self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
+
+    def test_cannot_start(self) -> None:
+        """
+        A service whose program does not exist is not running.
+        """
+        self.start(self.service("a"), self.service("b", "a"))
+        self.end("a", Refusal(127, "no such program"))
+        self.clock.advance(100)
+        self.assertEqual(["a"], self.work.begun)
+
+    def test_results(self) -> None:
+        """
+        Its result is published under its name, as a client's would be.
+        """
+        self.start(self.service("a"))
+        self.end("a", Outcome(code=3, state=State.ERROR))
+        self.assertEqual(("a", Work.name, 3), (self.result("a").id, self.result("a").command, self.result("a").code))
