@@ -25,7 +25,8 @@ local function is_list(key)
 end
 
 for index = 4, #KEYS do
-    while count < most and is_list(KEYS[index]) do
+    local served = is_list(KEYS[index])
+    while served and count < most do
         local payload = redis.call('LPOP', KEYS[index])
         if not payload then break end
         count = count + 1
