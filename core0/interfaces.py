@@ -24,6 +24,7 @@ from core0.messages import (
     Outcome,
     Rejection,
 )
+from core0.values import Claim, Final, NoArguments, Usage
 
 T = TypeVar("T")
 

@@ -30,14 +30,14 @@ def _row(cells: Sequence[str]) -> Iterator[str]:
 
 
 def _commands() -> Iterator[Row]:
-    yield "An id", f"1 to {messages.MAX_ID:,} bytes", "400, or ``core:rejected`` if no id can be read"
+    yield "An id", f"1 to {messages.MAX_ID:,} bytes", "``core:rejected``"
     yield (
         "A command, ``[redis] max_command``",
         size(_REDIS.max_command),
         f"``core:rejected``, unread, with the first {size(messages.MAX_SHOWN)}",
     )
-    yield "Nesting of a command", "about 1,000 levels", "400"
-    yield "Durations in a command", "ten years", "400"
+    yield "Nesting of a command", "about 1,000 levels", "refused"
+    yield "Durations in a command", f"{messages.TEN_YEARS / 365 / 86400:.0f} years", "refused"
     yield "Commands taken at once", f"{consumer.BATCH}, or {size(consumer.BATCH_BYTES)}", "the next turn takes more"
     yield "Entries of ``core:rejected``", f"{keys.MAX_REJECTED:,}", "the oldest go"
     yield "Life of a result, ``[redis] result_ttl``", f"{_REDIS.result_ttl} s", "it is gone, and its id is free"
@@ -120,11 +120,11 @@ def _records() -> Iterator[Row]:
 def _server() -> Iterator[Row]:
     yield "Memory of the server, ``[redis] max_memory``", _REDIS.max_memory + " of the RAM", "it refuses what clients push"
     yield (
-        f"{pressure.SHORT:.0%} of that",
-        "",
+        "What is used of that",
+        f"{pressure.SHORT:.0%}",
         f"results are stored with the last {size(ledger.SHORT)} of each stream; ``truncated`` says so",
     )
-    yield f"{pressure.STOP:.0%} of that", "", "only urgent commands are taken"
+    yield "The same", f"{pressure.STOP:.0%}", "only urgent commands are taken"
     yield (
         "Output of results that wait to be written",
         size(ledger.PENDING_BYTES),
@@ -141,7 +141,7 @@ def _server() -> Iterator[Row]:
     yield (
         "Writing the last results, then the last records, at a stop",
         f"{assembly.FLUSH_TIMEOUT:.0f} s each",
-        "results are given at the next start, as ``INTERRUPTED``; records are lost",
+        "these commands are unfinished at the next start; records are lost",
     )
 
 

@@ -196,13 +196,10 @@ class CgroupTrees:
 
         :raises Core0Error: this host, or this user, cannot have them; says why.
         """
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
-            mount = unified_mount(mounts.read())
-        with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as groups:
-            own = own_path(groups.read())
-        if mount is None or own is None:
-            raise Core0Error("cannot use cgroups: no cgroup v2 hierarchy is mounted")
-        parent = mount + own.rstrip("/")
+        own = own_path(procfs.read("/proc/self/cgroup"))
+        parent = own_folder(procfs.read("/proc/self/mountinfo"), own) if own is not None else None
+        if parent is None:
+            raise Core0Error("cannot use cgroups: no cgroup v2 hierarchy is mounted that this process is in")
         # started again from inside: the same place, not one level further down
         path = parent if os.path.basename(parent) == name else f"{parent}/{name}"
         return cls(path)
