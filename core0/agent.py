@@ -95,6 +95,12 @@ class Agent:
         """
         return self.jobs.room()
 
+    def idle(self) -> bool:
+        """
+        Whether nothing runs, and everything is answered.
+        """
+        return not self.jobs.live and not self._ledger.entries()
+
     def known(self) -> set[int]:
         """
         The numbers of the entries that are not to be admitted again.

@@ -121,7 +121,7 @@ class Assembly:
         ledger.start()
         undo.append(ledger.stop)
         pressure = Pressure(reactor, link)
-        ledger.spare = pressure.short
+        ledger.spare, ledger.on_written = pressure.short, pressure.written
         pressure.start()
         undo.append(pressure.stop)
         other = Link(reactor, self.url, "writing records")

@@ -6,8 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from docs import (
     generate_acl,
@@ -16,6 +15,8 @@ from docs import (
     generate_configuration,
     generate_states,
 )
+
+ROOT = Path(__file__).resolve().parent.parent
 
 project = "core0"
 author = "the authors of core0"

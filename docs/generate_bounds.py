@@ -46,7 +46,11 @@ def _commands() -> Iterator[Row]:
         f"its period, its ``max_time`` or {manager.LATE / 3600:.0f} h, and ``result_ttl`` more",
         "it is gone; each run renews it",
     )
-    yield "Time without a reply of the server", f"{link.REPLY_TIMEOUT:.0f} to {2 * link.REPLY_TIMEOUT:.0f} s", "connects again"
+    yield (
+        "Time without a reply of the server",
+        f"{link.REPLY_TIMEOUT:.0f} to {2 * link.REPLY_TIMEOUT:.0f} s",
+        "connects again",
+    )
 
 
 def _jobs() -> Iterator[Row]:
@@ -68,7 +72,11 @@ def _jobs() -> Iterator[Row]:
         "they wait like others",
     )
     yield "Jobs on their way to start", f"{manager.STARTING}", "others wait; it takes less memory"
-    yield "Time that starting takes in one turn of the reactor", f"{manager.START_BUDGET * 1000:.0f} ms", "the next turn"
+    yield (
+        "Time that starting takes in one turn of the reactor",
+        f"{manager.START_BUDGET * 1000:.0f} ms",
+        "the next turn",
+    )
     yield "Children reaped in one turn", f"{reaper.AT_ONCE}", "the next turn"
     yield (
         "Output kept of each stream, ``[jobs] stream_buffer``",
@@ -118,11 +126,16 @@ def _records() -> Iterator[Row]:
 
 
 def _server() -> Iterator[Row]:
-    yield "Memory of the server, ``[redis] max_memory``", _REDIS.max_memory + " of the RAM", "it refuses what clients push"
+    yield (
+        "Memory of the server, ``[redis] max_memory``",
+        f"{_REDIS.max_memory} of the RAM",
+        "it refuses what clients push",
+    )
     yield (
         "What is used of that",
         f"{pressure.SHORT:.0%}",
-        f"results are stored with the last {size(ledger.SHORT)} of each stream; ``truncated`` says so",
+        f"results are stored with the last {size(ledger.SHORT)} of each stream, which ``truncated`` says; "
+        f"``core.logs`` keeps {pressure.SCARCE:,}",
     )
     yield "The same", f"{pressure.STOP:.0%}", "only urgent commands are taken"
     yield (

@@ -44,6 +44,7 @@ class Valkey:
         self.socket = str(self.folder / "valkey.sock")
         self.port = free_port()
         self._options = options
+        self._password: str | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -60,10 +61,13 @@ class Valkey:
         """
         return f"redis://127.0.0.1:{self.port}"
 
-    def start(self) -> "Valkey":
+    def start(self, *, password: str | None = None) -> "Valkey":
         """
         Start it; returns once it answers.
+
+        :param password: of its clients, if its options ask for one.
         """
+        self._password = password or self._password
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", self.socket]
         options += ["--dir", str(self.folder), "--save", "", "--appendonly", "yes", "--loglevel", "warning"]
         self._process = subprocess.Popen(
@@ -96,7 +100,7 @@ class Valkey:
         """
         A client that may do everything.
         """
-        return redis.Redis(unix_socket_path=self.socket)
+        return redis.Redis(unix_socket_path=self.socket, password=self._password)
 
     def close(self) -> None:
         """

@@ -78,7 +78,7 @@ def drive(work: Work) -> NoReturn:
 
 
 def _report(failure: "Failure") -> None:
-    failure.printTraceback()
+    failure.printTraceback(file=sys.stderr)
 
 
 def fail(text: str, codes: list[int]) -> None:
@@ -237,7 +237,7 @@ def state(timeout: float, raw: bool) -> None:
     """
     Show what core0 and all its jobs consume.
     """
-    ask("core.state", {}, timeout, None if raw else lambda found: _tables().print_state(found))
+    ask("core.state", {}, timeout, None if raw else _tables().print_state)
 
 
 @corectl.command()
@@ -248,7 +248,7 @@ def ps(timeout: float, raw: bool) -> None:
     """
     List the jobs that are not finished.
     """
-    ask("process.list", {}, timeout, None if raw else lambda found: _tables().print_jobs(found))
+    ask("process.list", {}, timeout, None if raw else _tables().print_jobs)
 
 
 @corectl.command()
@@ -260,14 +260,14 @@ def info(what: str, timeout: float, raw: bool) -> None:
     """
     Show facts about the host.
     """
-    ask(f"info.{what}", {}, timeout, None if raw else lambda found: _tables().print_facts(found))
+    ask(f"info.{what}", {}, timeout, None if raw else _tables().print_facts)
 
 
 def _tables() -> Any:
     try:
         from core0.client import show
     except ModuleNotFoundError as error:
-        raise click.ClickException(f"{error.name} is missing: pip install 'core0[cli]'") from error
+        raise click.ClickException("rich is missing: pip install 'core0[cli]'") from error
     return show
 
 

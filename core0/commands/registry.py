@@ -59,6 +59,9 @@ class Registry:
             try:
                 command = point.load()
                 verifyClass(ICommand, command)
+                missing = [name for name in ICommand if not hasattr(command, name)]
+                if missing:
+                    raise Invalid(f"it has no {', '.join(missing)}")
                 if command.name in self._classes:
                     raise Invalid(f"there is a command {command.name} already")
                 self.add(command)

@@ -10,11 +10,13 @@ FILE_NAME = "jobs.log"
 PIECES = 16  # the total is so many files
 MAX_LINES = 20_000
 MAX_BYTES = 8 << 20
+RETRY = 1.0  # seconds until a write that failed is tried again
 
 
 class LogFiles:
     """
-    A thread writes them, so that a slow disk slows nobody. What it cannot keep up with is dropped and counted.
+    A thread writes them, so that a slow disk slows nobody. What it cannot keep up with, and a record larger than a file
+    may be, is dropped and counted. What could not be written is tried again.
 
     :param folder: where ``jobs.log`` and the older ``jobs.log.1`` to ``.15`` are.
     :param total: bytes of all of them together.
@@ -27,6 +29,8 @@ class LogFiles:
         self._bytes = 0
         self._dropped = 0
         self._changed = threading.Condition()
+        self._fd = -1
+        self._size = 0
         self._stopping = False
         self._reopen = False
         self._thread: threading.Thread | None = None
@@ -65,65 +69,81 @@ class LogFiles:
         Keep a log record, if there is room.
         """
         with self._changed:
-            if len(self._lines) >= MAX_LINES or self._bytes + len(line) > MAX_BYTES:
+            full = len(self._lines) >= MAX_LINES or self._bytes + len(line) > MAX_BYTES
+            if full or len(line) >= self._largest:
                 self._dropped += 1
-                return
-            self._lines.append(line)
-            self._bytes += len(line)
-            if len(self._lines) == 1:
+            else:
+                self._lines.append(line)
+                self._bytes += len(line)
+            if len(self._lines) < 2:
                 self._changed.notify()
 
     def _work(self) -> None:
-        fd, size = -1, 0
         while True:
             with self._changed:
-                while not (self._lines or self._stopping or self._reopen):
+                while not (self._lines or self._dropped or self._stopping or self._reopen):
                     self._changed.wait()
                 lines, self._lines, self._bytes = self._lines, [], 0
                 dropped, self._dropped = self._dropped, 0
                 reopen, self._reopen = self._reopen, False
                 stopping = self._stopping
-            if dropped:
-                lines.append(self.tell_dropped(dropped, "the disk"))
             try:
-                fd, size = self._write(fd, size, lines, reopen)
+                if reopen:
+                    self._close()
+                self._write(lines)
+                if dropped:
+                    self._write([self.tell_dropped(dropped, "the disk")])
             except OSError:
                 with self._changed:
-                    self._dropped += len(lines)
+                    self._lines[:0] = lines
+                    self._bytes += sum(map(len, lines))
+                    self._dropped += dropped
                     if not stopping:
-                        self._changed.wait(1.0)
-            if stopping and not self._lines:
-                if fd >= 0:
-                    os.close(fd)
+                        self._changed.wait(RETRY)
+                        continue
+            if stopping:
+                self._close()
                 return
 
-    def _write(self, fd: int, size: int, lines: list[bytes], reopen: bool) -> tuple[int, int]:
+    def _write(self, lines: list[bytes]) -> None:
         """
-        Append, and begin a new file where the current one is full.
+        Append, and begin a new file where the current one is full. Whatever is written is removed from ``lines``.
         """
-        if reopen and fd >= 0:
-            os.close(fd)
-            fd = -1
-        pending: list[bytes] = []
-        for line in lines:
-            if fd < 0:
-                fd, size = self._open()
-            if size and size + len(line) + 1 > self._largest:
-                _write_all(fd, pending)
-                pending = []
-                os.close(fd)
+        while lines:
+            if self._fd < 0:
+                self._open()
+            size, count = self._size, 0
+            while count < len(lines) and (not size or size + len(lines[count]) < self._largest):
+                size += len(lines[count]) + 1
+                count += 1
+            if count:
+                self._append(lines[:count])
+                del lines[:count]
+            else:
+                self._close()
                 self._rotate()
-                fd, size = self._open()
-            pending.append(line)
-            size += len(line) + 1
-        if pending:
-            _write_all(fd, pending)
-        return fd, size
 
-    def _open(self) -> tuple[int, int]:
+    def _append(self, lines: list[bytes]) -> None:
+        data = b"".join(line + b"\n" for line in lines)
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+        except OSError:
+            os.ftruncate(self._fd, self._size)  # no half of a record
+            raise
+        self._size += len(data)
+
+    def _open(self) -> None:
+        os.makedirs(self._folder, mode=0o700, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        fd = os.open(os.path.join(self._folder, FILE_NAME), flags, 0o600)
-        return fd, os.fstat(fd).st_size
+        self._fd = os.open(os.path.join(self._folder, FILE_NAME), flags, 0o600)
+        self._size = os.fstat(self._fd).st_size
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def _rotate(self) -> None:
         path = os.path.join(self._folder, FILE_NAME)
@@ -131,9 +151,3 @@ class LogFiles:
             older = path if number == 1 else f"{path}.{number - 1}"
             if os.path.exists(older):
                 os.replace(older, f"{path}.{number}")
-
-
-def _write_all(fd: int, lines: list[bytes]) -> None:
-    data = memoryview(b"".join(line + b"\n" for line in lines))
-    while data:
-        data = data[os.write(fd, data) :]

@@ -5,23 +5,29 @@ What processes consume, summed over trees.
 import os
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from core0 import procfs
 from core0.interfaces import IJob, ITree, ThreadRunner
 from core0.values import Usage
 
+Figures = Callable[[int, bool], procfs.Figures | None]
 _Seen = tuple[float, dict[int, tuple[int, float]]]  # when; of each pid: when it started, its CPU seconds
 
 
 class Meter:
     """
     Looks at one tree again and again: CPU is counted from one look to the next, 0 at the first.
+
+    :param figures: of a process, by its pid; None if it is gone.
+    :param now: seconds on a clock that never goes back.
     """
 
-    __slots__ = ("_seen",)
+    __slots__ = ("_figures", "_now", "_seen")
 
-    def __init__(self) -> None:
+    def __init__(self, figures: Figures = procfs.figures, now: Callable[[], float] = time.monotonic) -> None:
+        self._figures = figures
+        self._now = now
         self._seen: _Seen | None = None
 
     def look(self, pids: Sequence[int], swapping: bool = True) -> Usage:
@@ -30,12 +36,12 @@ class Meter:
 
         :param swapping: whether the machine has any.
         """
-        now = time.monotonic()
+        now = self._now()
         before, seen = self._seen or (now, {})
         after: dict[int, tuple[int, float]] = {}
         spent, rss, vms, swap, threads = 0.0, 0, 0, 0, 0
         for pid in pids:
-            figures = procfs.figures(pid, swapping)
+            figures = self._figures(pid, swapping)
             if figures is None:
                 continue
             after[pid] = (figures.started, figures.cpu)

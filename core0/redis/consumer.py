@@ -48,6 +48,12 @@ class Taker(Protocol):
         """
         ...
 
+    def idle(self) -> bool:
+        """
+        Whether nothing runs, and everything is answered.
+        """
+        ...
+
     def known(self) -> set[int]:
         """
         The numbers of those that it has.
@@ -189,7 +195,7 @@ class Consumer:
     async def _serve(self, connection: Connection) -> None:
         turn = 0
         while True:
-            room = 0 if self.full() else min(BATCH, self._taker.room())
+            room = self._room()
             if room <= 0:
                 await self._wait_for_room(connection)
                 continue
@@ -200,6 +206,13 @@ class Consumer:
                 await self._taker.admit(entries)
             if not left:
                 await self._bell.wait(self._reactor, LOOK)
+
+    def _room(self) -> int:
+        """
+        How many may be taken. What fills the server may be the commands themselves: one at a time they make room again.
+        """
+        room = min(BATCH, self._taker.room())
+        return min(room, int(self._taker.idle())) if self.full() else room
 
     async def _take(self, connection: Connection, most: int, turn: int) -> tuple[int, list[Entry]]:
         queues = self._queues if turn % 2 else self._queues[::-1]  # each comes first in its turn

@@ -65,7 +65,8 @@ class Ledger:
         self._bell = Bell()
         self._quiet: Occurrence[None] | None = None
         self._task: Deferred[None] | None = None
-        self.spare: Callable[[], bool] = lambda: False
+        self.spare: Callable[[int], bool] = lambda size: False
+        self.on_written: Callable[[int], None] = lambda size: None
 
     def start(self) -> None:
         """
@@ -171,7 +172,7 @@ class Ledger:
         Written with all others of this turn.
         """
         size = _size(final.result)
-        if self._bytes + size > PENDING_BYTES or (size > 2 * SHORT and self.spare()):
+        if self._bytes + size > PENDING_BYTES or (size > 2 * SHORT and self.spare(self._bytes + size)):
             final = _shortened(final)
             size = _size(final.result)
         self._bytes += size
@@ -247,6 +248,7 @@ class Ledger:
             words += line
         if not batch:
             return
+        self.on_written(size)
         conflicts = await self._link.call(FINISH, (self._unfinished, self._marks, keys.REJECTED), words)
         for item in batch:
             self._pending.popleft()

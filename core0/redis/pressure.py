@@ -18,25 +18,27 @@ STOP = 0.95  # nothing is taken any more
 SCARCE = 1000  # log records kept above SHORT; all of them are in files, too
 
 
-def fullness(info: bytes) -> float:
+def memory(info: bytes) -> tuple[int, int]:
     """
-    Used of maximal memory, from the text of ``INFO memory``; 0.0 for a server without a maximum.
+    Used and maximal memory in bytes, from the text of ``INFO memory``; (0, 0) for a server without a maximum.
     """
     figures = dict(line.partition(b":")[::2] for line in info.splitlines())
     most = int(figures.get(b"maxmemory", b"0") or 0)
-    return int(figures.get(b"used_memory", b"0") or 0) / most if most else 0.0
+    return (int(figures.get(b"used_memory", b"0") or 0), most) if most else (0, 0)
 
 
 class Pressure:
     """
-    Looks every other second, over a link that others use, too.
+    Looks every other second, over a link that others use, too; in between it counts what core0 writes.
     """
 
     _log = Logger()
 
     def __init__(self, clock: IReactorTime, link: Link) -> None:
         self._link = link
-        self.full = 0.0
+        self._used = 0
+        self._most = 0
+        self._written = 0
         self._told = False
         self._loop = LoopingCall(self._look)
         self._loop.clock = clock
@@ -54,17 +56,23 @@ class Pressure:
         if self._loop.running:
             self._loop.stop()
 
-    def short(self) -> bool:
+    def written(self, size: int) -> None:
         """
-        Whether results are to be stored with short streams.
+        So many bytes are being stored.
         """
-        return self.full > SHORT
+        self._written += size
+
+    def short(self, more: int = 0) -> bool:
+        """
+        Whether results are to be stored with short streams; ``more`` bytes are still to be stored.
+        """
+        return self._used + self._written + more > SHORT * self._most > 0
 
     def stopped(self) -> bool:
         """
         Whether nothing more is to be taken.
         """
-        return self.full > STOP
+        return self._used + self._written > STOP * self._most > 0
 
     def _look(self) -> "Deferred[None]":
         return Deferred.fromCoroutine(self._ask()).addErrback(self._failed)
@@ -74,10 +82,12 @@ class Pressure:
 
     async def _ask(self) -> None:
         connection = await self._link.up()
-        self.full = fullness(await connection.command("INFO", "memory"))
+        written = self._written
+        self._used, self._most = memory(await connection.command("INFO", "memory"))
+        self._written -= written  # sent before, on the same connection, so it is among what is used
         if self.short():
             await connection.command("LTRIM", keys.LOGS, -SCARCE, -1)
         if self.short() and not self._told:
             text = "the server's memory is {percent} % full: results are cut short, above 95 % nothing is taken"
-            self._log.warn(text, percent=round(100 * self.full))
+            self._log.warn(text, percent=100 * self._used // self._most)
         self._told = self.short()

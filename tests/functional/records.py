@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.daemon import eventually
-from tests.functional.shared import DaemonTestCase
+from tests.functional.shared import DaemonTestCase, lines
 
 
 class RecordsTestCase(DaemonTestCase):
@@ -50,5 +50,5 @@ class RecordsTestCase(DaemonTestCase):
         """
         found = []
         for path in reversed(self.files()):
-            found += [json.loads(line) for line in path.read_text().splitlines()]
+            found += [json.loads(line) for line in lines(path)]
         return [record for record in found if record["command"] == id]

@@ -280,4 +280,7 @@ def lines(path: Path) -> list[str]:
     """
     The complete lines of a file; none if it is not there.
     """
-    return path.read_text().split("\n")[:-1] if path.exists() else []
+    try:
+        return path.read_text().split("\n")[:-1]
+    except FileNotFoundError:
+        return []

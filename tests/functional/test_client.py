@@ -3,8 +3,13 @@ The client library, against a real core0.
 """
 
 import math
+import os
+import subprocess
+import sys
+import textwrap
 import uuid
 from collections.abc import Coroutine
+from itertools import takewhile
 from typing import Any, ClassVar
 
 from twisted.internet import reactor
@@ -15,8 +20,8 @@ from core0.client.client import Client, NoAnswer, Rejected, ServerError, is_last
 from core0.errors import ConfigError, Refusal
 from core0.messages import Record, State
 from core0.redis.url import RedisURL
-from tests.daemon import Daemon
-from tests.functional.shared import GENEROUS, sh
+from tests.daemon import ROOT, Daemon
+from tests.functional.shared import GENEROUS, DaemonTestCase, sh
 
 LARGEST = 65536  # bytes of a command that this core0 takes
 SHORT = 0.3  # seconds to wait for what does not come
@@ -354,3 +359,26 @@ class ServerTests(TestCase):
         with self.assertRaises(ServerError) as caught:
             await client.result("any")
         self.assertEqual("this client is closed", str(caught.exception))
+
+
+class ExampleTests(DaemonTestCase):
+    """
+    What the documentation shows.
+    """
+
+    def test_example(self) -> None:
+        """
+        The example of the page about this library runs as it stands there.
+        """
+        page = (ROOT / "docs" / "how-to" / "python-client.rst").read_text()
+        block = page.partition(".. code-block:: python\n\n")[2]
+        lines = takewhile(lambda line: not line.strip() or line.startswith("   "), block.splitlines())
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent("\n".join(lines))],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "CORE0_URL": self.daemon.socket},
+            capture_output=True,
+            text=True,
+            timeout=GENEROUS,
+        )
+        self.assertEqual((0, ""), (done.returncode, done.stderr))
+        self.assertEqual("SUCCESS 0 Linux\nSUCCESS\n1 1\n1 2\n1 3\n1 \n", done.stdout)

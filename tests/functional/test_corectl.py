@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import uuid
+from pathlib import Path
 from typing import Any
 
-from tests.daemon import PATIENCE, ROOT, Daemon, eventually
+from tests.daemon import PATIENCE, ROOT, eventually
+from tests.functional.apart import NOBODY, Apart
 from tests.functional.shared import GENEROUS, DaemonTestCase, need_root
 
-NOBODY = 65534
 CORECTL = (sys.executable, "-m", "core0.client")
 
 
@@ -250,7 +251,7 @@ class RunTests(CorectlTestCase):
 
     def test_interrupted(self) -> None:
         """
-        Ctrl-C, TERM and HUP end the program, which can say good-bye, and corectl exits as a program does that gets them.
+        Ctrl-C, TERM and HUP end the program, which can say good-bye, and corectl exits as programs do that get them.
         """
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             script = "trap 'echo bye; exit 0' TERM; echo $$; while :; do sleep 0.02; done"
@@ -468,7 +469,7 @@ class FindTests(CorectlTestCase):
         need_root()
         for path in (self.daemon.folder, self.daemon.run):
             path.chmod(0o755)  # so that only the folder of the socket is in the way
-        done = self.corectl("ping", user=NOBODY, group=NOBODY, extra_groups=[])
+        done = self.corectl_of_nobody("ping", env=self.environment())
         self.assert_failed(done, 1, "permission denied; be the user that core0 runs as")
 
     def test_own(self) -> None:
@@ -477,12 +478,19 @@ class FindTests(CorectlTestCase):
         """
         need_root()
         with OwnDaemon() as daemon:
-            env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "XDG_RUNTIME_DIR": str(daemon.folder / "xdg")}
-            done = self.corectl("ping", env=env, user=NOBODY, group=NOBODY, extra_groups=[])
-            self.assert_done(done, 0, b"pong\n")
+            env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "XDG_RUNTIME_DIR": str(daemon.run.parent)}
+            self.assert_done(self.corectl_of_nobody("ping", env=env), 0, b"pong\n")
+
+    def corectl_of_nobody(self, *words: str, env: dict[str, str]) -> "subprocess.CompletedProcess[bytes]":
+        """
+        Run it as somebody who is not root.
+        """
+        inside = (sys.executable, str(Path(__file__).with_name("inside.py")), str(NOBODY), str(self.folder() / "shown"))
+        command = ["unshare", "--mount", "--propagation", "private", *inside, *CORECTL, *words]
+        return subprocess.run(command, env=env, capture_output=True, timeout=PATIENCE)
 
 
-class OwnDaemon(Daemon):
+class OwnDaemon(Apart):
     """
     A core0 of somebody who is not root, where it is without any configuration.
     """

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import ClassVar
 
-from core0.redis.script import CLAIM, FINISH, MARK, SCRIPTS, TAKE
+from core0.redis.script import CLAIM, FINISH, MARK, REREAD, SCRIPTS, TAKE
 from tests.daemon import eventually
 from tests.functional.proxy import Proxy
 from tests.functional.served import ServedTestCase
@@ -16,6 +16,7 @@ from tests.functional.shared import GENEROUS, lines, sh
 from tests.valkey import ServedDaemon, exactly_one
 
 MOMENTS = {"taking": TAKE.sha, "claiming": CLAIM.sha, "noting": MARK.sha, "answering": FINISH.sha}
+STARTING = (("HGETALL", False), ("HGETALL", True), (REREAD.sha, True), (CLAIM.sha, True), ("TRACKING", True), ("SCRIPT", False))
 
 
 class LostConnectionTests(ServedTestCase):
@@ -129,6 +130,28 @@ class LostConnectionTests(ServedTestCase):
             self.assertEqual(["ran"], lines(file))
             self.assertEqual([first["id"], ping["id"]], sorted((e["id"] for e in self.daemon.rejected()), reverse=True))
             self.daemon.forget()
+
+    def test_at_the_start(self) -> None:
+        """
+        Lost while core0 starts and looks at what one before it has left, nothing is lost or doubled either.
+        """
+        for number, (pattern, carried_out) in enumerate(STARTING):
+            file, gate = self.folder() / "written", self.gate()
+            ids = [f"start-{number}-{place}" for place in range(10)]
+            script = sh(f"echo ran >> '{file}'; {gate.wait}")
+            self.daemon.push_raw(
+                *(json.dumps({"id": id, "command": "core.system", "arguments": script, "max_restart": 1}) for id in ids)
+            )
+            eventually(lambda file=file: len(lines(file)) == 10, "all run")
+            self.daemon.crash()
+            cut = self.proxy.cut(pattern.encode(), carried_out=carried_out)
+            self.daemon.start()
+            self.assertTrue(cut.done.wait(GENEROUS), pattern)
+            gate.open(20)
+            self.daemon.settle()
+            results = exactly_one(self.daemon.results(), ids)
+            self.assertEqual({("SUCCESS", 2)}, {(result["state"], result["runs"]) for result in results.values()})
+            self.assertEqual(20, len(lines(file)))
 
     def test_running_meanwhile(self) -> None:
         """

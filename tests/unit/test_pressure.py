@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from core0.redis.connection import Lost
 from core0.redis.link import Link
-from core0.redis.pressure import INTERVAL, Pressure, fullness
+from core0.redis.pressure import INTERVAL, Pressure, memory
 
 
 class FullnessTests(SynchronousTestCase):
@@ -20,17 +20,17 @@ class FullnessTests(SynchronousTestCase):
 
     def test_part(self) -> None:
         """
-        It is the used part of what may be used.
+        It says what is used, and what may be.
         """
         info = b"# Memory\r\nused_memory:750\r\nused_memory_human:750B\r\nmaxmemory:1000\r\nmaxmemory_human:1000B\r\n"
-        self.assertEqual(0.75, fullness(info))
+        self.assertEqual((750, 1000), memory(info))
 
     def test_no_limit(self) -> None:
         """
         A server without a limit is never full, nor is one that says nothing.
         """
         for info in (b"used_memory:750\r\nmaxmemory:0\r\n", b"used_memory:750\r\n", b"", b"maxmemory:\r\n"):
-            self.assertEqual(0.0, fullness(info))
+            self.assertEqual((0, 0), memory(info))
 
 
 class PressureTests(SynchronousTestCase):
@@ -80,6 +80,26 @@ class PressureTests(SynchronousTestCase):
         self.assertEqual((True, False), self.look(950))
         self.assertEqual((True, True), self.look(951))
         self.assertEqual((False, False), self.look(100))
+
+    def test_written(self) -> None:
+        """
+        What core0 stores between two looks counts, and what is still to be stored.
+        """
+        self.pressure.start()
+        self.addCleanup(self.pressure.stop)
+        self.look(500)
+        self.pressure.written(250)
+        self.assertEqual((False, True), (self.pressure.short(50), self.pressure.short(51)))
+        self.pressure.written(201)
+        self.assertEqual((True, True), (self.pressure.short(), self.pressure.stopped()))
+        self.assertEqual((False, False), self.look(700))
+
+    def test_no_limit(self) -> None:
+        """
+        Before the first look, and without a limit, nothing is too much.
+        """
+        self.pressure.written(10_000)
+        self.assertEqual((False, False), (self.pressure.short(10_000), self.pressure.stopped()))
 
     def test_away(self) -> None:
         """

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- May these commands run? Never two under one id.
 -- KEYS: unfinished, marks. ARGV: life of a result in s, node, then number, id, digest of each.
 -- Returns for each: 0 it may; 1 it is a repeat, removed here; 2 the id stands for other content.

@@ -1,0 +1,386 @@
+"""
+Programs are started by ``posix_spawn``, in a session and surroundings of their own. This is where core0 overrides hooks
+of Twisted that are private: if a new Twisted does not call them any more, these tests fail.
+"""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from twisted.internet import reactor
+from twisted.internet.error import ProcessDone, ProcessTerminated
+from twisted.internet.process import Process, ProcessReader, reapProcessHandlers
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from core0 import procfs
+from core0.reaper import Reaper
+from core0.spawn import Child, Launch, Surroundings
+from core0.waiting import Occurrence, pause
+from tests.daemon import ROOT
+
+ENV = {"PATH": "/usr/bin:/bin", "WHO": "me"}
+BIG = 3_000_000  # bytes; more than any pipe holds
+PREPARE = """
+import json, os, resource, signal, sys
+inherited = os.dup(1)
+os.set_inheritable(inherited, True)
+os.close(0)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+resource.setrlimit(resource.RLIMIT_NOFILE, (50, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+from core0.spawn import Surroundings
+surroundings = Surroundings.prepare()
+orphan = os.popen("sh -c 'sleep 0.01 & echo $!'").read()
+print(json.dumps({
+    "files": surroundings.files,
+    "now": resource.getrlimit(resource.RLIMIT_NOFILE),
+    "blocked": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, ())],
+    "inheritable": os.get_inheritable(inherited),
+    "stdin": os.readlink("/proc/self/fd/0"),
+    "orphan": os.waitpid(int(orphan), 0)[0] == int(orphan),
+}))
+"""
+
+
+class Protocol(ProcessProtocol):
+    """
+    Collects what a program says.
+    """
+
+    def __init__(self) -> None:
+        self.said = {1: b"", 2: b""}
+        self.exited: Occurrence[BaseException | None] = Occurrence()
+        self.ended: Occurrence[BaseException | None] = Occurrence()
+        self.times = 0
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        """
+        Twisted's hook.
+        """
+        self.said[childFD] += data
+
+    def processExited(self, reason: Failure) -> None:
+        """
+        Twisted's hook.
+        """
+        self.times += 1
+        self.exited.happen(reason.value)
+
+    def processEnded(self, reason: Failure) -> None:
+        """
+        Twisted's hook.
+        """
+        self.ended.happen(reason.value)
+
+
+def inheritable(number: int) -> bool:
+    """
+    Whether programs inherit a descriptor; one that has been closed meanwhile they do not.
+    """
+    try:
+        return os.get_inheritable(number)
+    except OSError:
+        return False
+
+
+class SpawnTests(TestCase):
+    """
+    Programs on the real reactor.
+    """
+
+    def setUp(self) -> None:
+        """
+        A reaper, and no way to fork.
+        """
+        self.reaper = Reaper(reactor)  # type: ignore[arg-type] # it is more than mypy knows
+        self.surroundings = Surroundings(files=resource.getrlimit(resource.RLIMIT_NOFILE))
+        self.null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self.addCleanup(os.close, self.null)
+        self.folder = os.path.realpath(tempfile.mkdtemp(prefix="core0-spawn-"))
+        self.addCleanup(os.rmdir, self.folder)
+
+        def fork() -> NoReturn:
+            raise AssertionError("Twisted forked: it does not call _trySpawnInsteadOfFork any more")
+
+        self.patch(os, "fork", fork)
+
+    async def install(self) -> None:
+        """
+        Take over SIGCHLD; only once the reactor runs, because it takes it itself then.
+        """
+        await pause(reactor, 0)
+        self.addCleanup(signal.signal, signal.SIGCHLD, signal.getsignal(signal.SIGCHLD))
+        self.reaper.install()
+
+    def child(self, *argv: str, cwd: str = "", stdin: bytes | None = None, **keywords: Any) -> tuple[Child, Protocol]:
+        """
+        Start a program.
+        """
+        protocol = Protocol()
+        pipes: dict[int, int | str] = {0: self.null if stdin is None else "w", 1: "r", 2: "r"}
+        launch = Launch(argv[0], argv, ENV, cwd)
+        child = Child(reactor, self.reaper, self.surroundings, protocol, launch, pipes, **keywords)
+        if stdin is not None:
+            child.write(stdin)
+            child.closeStdin()
+        return child, protocol
+
+    async def run_program(self, *argv: str, **keywords: Any) -> Protocol:
+        """
+        Run a program to its end.
+        """
+        await self.install()
+        _, protocol = self.child(*argv, **keywords)
+        await protocol.ended.wait()
+        return protocol
+
+    async def shell(self, script: str, **keywords: Any) -> str:
+        """
+        Run a script to its end: what it prints.
+        """
+        protocol = await self.run_program("/bin/sh", "-c", script, **keywords)
+        self.assertEqual(b"", protocol.said[2])
+        return protocol.said[1].decode()
+
+    async def test_posix_spawn(self) -> None:
+        """
+        The process is created by posix_spawn, inside of whatever has to be prepared for that, and never by fork.
+        """
+        spawned: list[int] = []
+        steps: list[str] = []
+        real = os.posix_spawn
+
+        def posix_spawn(*arguments: Any, **keywords: Any) -> int:
+            steps.append("spawn")
+            spawned.append(real(*arguments, **keywords))
+            return spawned[-1]
+
+        def around(start: Callable[[], int]) -> int:
+            steps.append("before")
+            pid = start()
+            steps.append("after")
+            return pid
+
+        self.patch(os, "posix_spawn", posix_spawn)
+        await self.install()
+        child, protocol = self.child("/bin/true", around=around)
+        self.assertEqual(["before", "spawn", "after"], steps)
+        self.assertIn(child.pid, (spawned[0], None))
+        await protocol.ended.wait()
+        self.assertEqual(1, protocol.times)
+
+    async def test_hook_is_twisteds(self) -> None:
+        """
+        The hooks that are overridden exist in Twisted's own class.
+        """
+        for name in ("_trySpawnInsteadOfFork", "reapProcess", "processReaderFactory", "processEnded"):
+            self.assertTrue(hasattr(Process, name), name)
+        self.assertTrue(hasattr(ProcessReader, "doRead"))
+
+    async def test_exit_status(self) -> None:
+        """
+        How the program ended is told once.
+        """
+        for script, kind, code, number in (
+            ("exit 0", ProcessDone, 0, None),
+            ("exit 7", ProcessTerminated, 7, None),
+            ("kill -9 $$", ProcessTerminated, None, 9),
+        ):
+            protocol = await self.run_program("/bin/sh", "-c", script)
+            reason: Any = await protocol.exited.wait()
+            self.assertIsInstance(reason, kind)
+            self.assertEqual((code, number, 1), (reason.exitCode, reason.signal, protocol.times))
+
+    async def test_session(self) -> None:
+        """
+        It leads a session and a group of its own.
+        """
+        found = procfs.parse_stat((await self.shell("exec cat /proc/self/stat")).encode())
+        assert found is not None
+        parent, group, session = (int(word) for word in found[1][:3])
+        self.assertEqual((os.getpid(), group), (parent, session))
+        self.assertNotEqual(os.getsid(0), session)
+
+    async def test_directory(self) -> None:
+        """
+        It starts where it is told, else at the root, and core0 itself stays where it was.
+        """
+        here = os.getcwd()
+        self.assertEqual("/\n", await self.shell("pwd -P"))
+        self.assertEqual(f"{self.folder}\n", await self.shell("pwd -P", cwd=self.folder))
+        self.assertEqual(here, os.getcwd())
+
+    async def test_environment(self) -> None:
+        """
+        It sees the environment that it is given, nothing of core0's own.
+        """
+        protocol = await self.run_program("/usr/bin/env")
+        self.assertEqual({f"{name}={value}" for name, value in ENV.items()}, set(protocol.said[1].decode().split()))
+
+    async def test_descriptors(self) -> None:
+        """
+        It has descriptors 0, 1 and 2, and no other but those that were meant to be inherited: core0 has none.
+        """
+        found = (await self.shell("ls /proc/$$/fd; true")).split()
+        inherited = [name for name in os.listdir("/proc/self/fd") if int(name) > 2 and inheritable(int(name))]
+        self.assertEqual({"0", "1", "2", *inherited}, set(found))
+
+    async def test_signals(self) -> None:
+        """
+        It ignores and blocks no signal, even those that Python does.
+        """
+        self.assertEqual(signal.SIG_IGN, signal.getsignal(signal.SIGPIPE))
+        text = await self.shell("exec grep -E 'Sig(Blk|Ign)' /proc/self/status")
+        blocked, ignored = (int(word, 16) for word in text.split()[1::2])
+        internal = 1 << 31 | 1 << 32  # signals 32 and 33, which glibc keeps to itself
+        self.assertEqual((0, 0), (blocked, ignored & ~internal))
+
+    async def test_limits(self) -> None:
+        """
+        It has the limit on open files from before it was raised, and a usual umask; core0 keeps its own.
+        """
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        umask = os.umask(0o077)
+        self.addCleanup(os.umask, umask)
+        self.surroundings = Surroundings(files=(99, before[1]))
+        self.assertEqual("99 0022\n", await self.shell("echo $(ulimit -n) $(umask)"))
+        self.assertEqual(before, resource.getrlimit(resource.RLIMIT_NOFILE))
+        self.assertEqual(0o077, os.umask(0o077))
+
+    async def test_stdin(self) -> None:
+        """
+        It reads what it is given, of any length, then the end; its output is read to the end, too.
+        """
+        data = os.urandom(BIG)
+        protocol = await self.run_program("/bin/cat", stdin=data)
+        self.assertEqual(data, protocol.said[1])
+        protocol = await self.run_program("/bin/cat")
+        self.assertEqual(b"", protocol.said[1])
+
+    async def test_does_not_read(self) -> None:
+        """
+        A program that does not read what it is given ends all the same.
+        """
+        protocol = await self.run_program("/bin/true", stdin=b"x" * BIG)
+        self.assertIsInstance(await protocol.exited.wait(), ProcessDone)
+
+    async def test_both_streams(self) -> None:
+        """
+        Its two streams are told apart.
+        """
+        protocol = await self.run_program("/bin/sh", "-c", "echo out; echo err >&2")
+        self.assertEqual({1: b"out\n", 2: b"err\n"}, protocol.said)
+
+    async def test_drain(self) -> None:
+        """
+        When somebody holds its streams who will not write to them, what they still hold is taken, and they are closed.
+        """
+        await self.install()
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, writer)
+        os.set_blocking(reader, False)
+        child, protocol = self.child("/bin/sh", "-c", "echo before; setsid sleep 600 & echo $!")
+        await protocol.exited.wait()
+        os.close(reader)
+        self.assertFalse(protocol.ended.happened)
+        child.drain()
+        await protocol.ended.wait()
+        before, pid = protocol.said[1].split()
+        self.assertEqual(b"before", before)
+        os.kill(int(pid), signal.SIGKILL)
+
+    async def test_signal(self) -> None:
+        """
+        It can be signalled while it lives.
+        """
+        await self.install()
+        child, protocol = self.child("/bin/sleep", "600")
+        child.signalProcess("TERM")
+        reason: Any = await protocol.exited.wait()
+        self.assertEqual(signal.SIGTERM, reason.signal)
+        await protocol.ended.wait()
+
+    async def test_not_twisteds(self) -> None:
+        """
+        Twisted does not look for it whenever some child ends: the reaper does.
+        """
+        await self.install()
+        child, protocol = self.child("/bin/sleep", "600")
+        self.assertNotIn(child.pid, reapProcessHandlers)
+        child.signalProcess("KILL")
+        await protocol.ended.wait()
+
+    def descriptors(self) -> int:
+        """
+        How many files are open.
+        """
+        return len(os.listdir("/proc/self/fd"))
+
+    async def test_no_program(self) -> None:
+        """
+        A program or a directory that there is not is an error at once, and leaves nothing open or changed.
+        """
+        await self.install()
+        open_files, here, umask = self.descriptors(), os.getcwd(), os.umask(0o022)
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        for argv, cwd, kind in (
+            (["/no/such/program"], "", FileNotFoundError),
+            (["/etc/passwd"], "", PermissionError),
+            (["/bin/true"], "/no/such/folder", FileNotFoundError),
+            (["/bin/true"], "/etc/passwd", NotADirectoryError),
+            (["/bin/true", "x" * 200_000], "", OSError),
+        ):
+            self.assertRaises(kind, self.child, *argv, cwd=cwd)
+        await pause(reactor, 0)
+        self.assertEqual(open_files, self.descriptors())
+        self.assertEqual((here, limit), (os.getcwd(), resource.getrlimit(resource.RLIMIT_NOFILE)))
+        self.assertEqual(0o022, os.umask(umask))
+
+    async def test_no_leak(self) -> None:
+        """
+        A program that has ended leaves nothing open.
+        """
+        await self.install()
+        open_files = self.descriptors()
+        for _ in range(10):
+            _, protocol = self.child("/bin/true", stdin=b"x")
+            await protocol.ended.wait()
+        await pause(reactor, 0)
+        self.assertEqual(open_files, self.descriptors())
+
+    async def test_many(self) -> None:
+        """
+        Many at once all end, each with its own status.
+        """
+        await self.install()
+        children = [(code, self.child("/bin/sh", "-c", f"exit {code}")[1]) for code in range(50)]
+        for code, protocol in children:
+            reason: Any = await protocol.ended.wait()
+            self.assertEqual(code, reason.exitCode)
+
+
+class SurroundingsTests(SynchronousTestCase):
+    """
+    A process that is to have children.
+    """
+
+    def test_prepare(self) -> None:
+        """
+        It raises its limit on open files and remembers the old one, blocks no signal, has a stdin, hands no descriptor
+        on, and gets the orphans of its children.
+        """
+        text = subprocess.run(
+            [sys.executable, "-c", PREPARE], cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=60
+        ).stdout
+        found = json.loads(text)
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        self.assertEqual(([50, hard], [hard, hard]), (found["files"], found["now"]))
+        self.assertEqual(([], False, os.devnull), (found["blocked"], found["inheritable"], found["stdin"]))
+        self.assertTrue(found["orphan"])
