@@ -173,6 +173,16 @@ class IRecords(Interface):
     Where log records, live output and samples go. Nothing here waits or fails: what has no room is counted and dropped.
     """
 
+    def room() -> int:
+        """
+        How many records there is room for now.
+        """
+
+    def drop(count: int) -> None:
+        """
+        Count some that are not even made.
+        """
+
     def log(job: str, level: int, text: str) -> None:
         """
         Keep a message that a job printed.

@@ -29,16 +29,20 @@ def explain(value: Any) -> str | None:
     while waiting:
         path, found = waiting.pop()
         if isinstance(found, dict):
-            for key, each in reversed(found.items()):
+            for key in found:
                 if not _expressible(key):
-                    return f"{path.lstrip('.') or 'command'}: expected names without lone surrogates, got {ascii(key)[:80]}"
-                waiting.append((f"{path}.{key}", each))
+                    return _sentence(path, "names without lone surrogates", key)
+            waiting += [(f"{path}.{key}", each) for key, each in reversed(found.items())]
         elif isinstance(found, list):
             waiting += [(f"{path}[{place}]", each) for place, each in reversed(list(enumerate(found)))]
         elif not _expressible(found):
             what = "text without lone surrogates" if isinstance(found, str) else "a finite number"
-            return f"{path.lstrip('.') or 'command'}: expected {what}, got {ascii(found)[:80]}"
+            return _sentence(path, what, found)
     return None
+
+
+def _sentence(path: str, expected: str, found: Any) -> str:
+    return f"{path.lstrip('.') or 'command'}: expected {expected}, got {ascii(found)[:80]}"
 
 
 def _expressible(value: Any) -> bool:

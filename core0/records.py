@@ -8,10 +8,14 @@ from typing import Protocol
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
+from core0.bucket import Bucket
 from core0.interfaces import IRecords
 from core0.messages import Level, Message, Record, encode
 
 SECOND = 1_000_000_000  # ns
+RATE = 20_000  # records a second, of all jobs; each costs some 4 µs
+BURST = 20_000
+TELL = 1.0  # seconds until it is told how many were dropped
 
 
 class Sink(Protocol):
@@ -67,6 +71,26 @@ class Records:
         self._levels = frozenset(levels)
         self._sink = sink
         self._files = files
+        self._bucket = Bucket(clock, RATE, BURST)
+        self._lost = 0
+
+    def room(self) -> int:
+        """
+        How many records there is room for now.
+        """
+        return self._bucket.left()
+
+    def drop(self, count: int) -> None:
+        """
+        Count some that are not even made; the count becomes a record of its own within a second.
+        """
+        if count and not self._lost:
+            self._clock.callLater(TELL, self._tell)
+        self._lost += count
+
+    def _tell(self) -> None:
+        lost, self._lost = self._lost, 0
+        self._keep(self.record("", Level.OPS_ERROR, f"{lost} records dropped: jobs print more than {RATE} a second"))
 
     def reload(self, levels: Iterable[int]) -> None:
         """
@@ -84,7 +108,12 @@ class Records:
         """
         Keep a log record in both places.
         """
-        line = self.record(job, level, text)
+        if self._bucket.take():
+            self._keep(self.record(job, level, text))
+        else:
+            self.drop(1)
+
+    def _keep(self, line: bytes) -> None:
         self._sink.log(line)
         if self._files is not None:
             self._files.log(line)
@@ -106,6 +135,9 @@ class Records:
         """
         Add to the live output of a job.
         """
+        if not last and not self._bucket.take():
+            self.drop(1)
+            return
         self._sink.stream(job, encode(Record(self._core, self._node, job, message)), last)
 
     def sample(self, job: str, fields: Mapping[str, str | int | float], life: float) -> None:

@@ -177,18 +177,35 @@ class MemoryRecords:
     Everything that was handed in, in order.
 
     :param levels: those that are kept where a command does not say which.
+    :ivar left: how many more there is room for.
+    :ivar dropped: how many were not even made.
     """
 
     def __init__(self, levels: Sequence[int] = tuple(range(2, 10))) -> None:
         self.levels = levels
+        self.left = 1_000_000
+        self.dropped = 0
         self.logs: list[tuple[str, int, str]] = []
         self.streams: list[tuple[str, Message, bool]] = []
         self.samples: list[tuple[str, Mapping[str, Any], float]] = []
+
+    def room(self) -> int:
+        """
+        As the test says, less what has come since.
+        """
+        return max(0, self.left)
+
+    def drop(self, count: int) -> None:
+        """
+        Counted.
+        """
+        self.dropped += count
 
     def log(self, job: str, level: int, text: str) -> None:
         """
         Kept.
         """
+        self.left -= 1
         self.logs.append((job, level, text))
 
     def stream(self, job: str, message: Message, last: bool) -> None:

@@ -7,7 +7,8 @@ class Lines:
     """
     The lines of a stream that comes in pieces of any size, without their newlines.
 
-    :param limit: bytes, at least 1; a longer line is given out in pieces of that size.
+    :param limit: bytes, at least 1; a longer line is given out in pieces of that size, or a little less: no
+        character of UTF-8 is cut.
     """
 
     __slots__ = ("_limit", "_rest")
@@ -35,6 +36,17 @@ class Lines:
             self._rest = bytearray(last)
         return lines
 
+    def skip(self, data: bytes) -> int:
+        """
+        Take the next piece of the stream, and give none of its lines out.
+
+        :returns: how many lines it completes.
+        """
+        count = data.count(b"\n")
+        if count:
+            self._rest = bytearray(data[data.rfind(b"\n") + 1 :][: self._limit])
+        return count
+
     def close(self) -> list[bytes]:
         """
         Take the end of the stream.
@@ -45,6 +57,19 @@ class Lines:
         return [bytes(rest)] if rest else []
 
     def _cut(self, line: bytes) -> list[bytes]:
-        if len(line) <= self._limit:
-            return [line]
-        return [line[start : start + self._limit] for start in range(0, len(line), self._limit)]
+        pieces = []
+        while len(line) > self._limit:
+            end = _boundary(line, self._limit)
+            pieces.append(line[:end])
+            line = line[end:]
+        return [*pieces, line]
+
+
+def _boundary(line: bytes, end: int) -> int:
+    """
+    The last place up to ``end`` that is not inside a character of UTF-8.
+    """
+    for place in range(end, max(end - 4, 0), -1):
+        if line[place] & 0xC0 != 0x80:
+            return place
+    return end

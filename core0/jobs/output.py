@@ -93,6 +93,18 @@ class Output:
         if self._watch is not None:
             self._watch(text)
 
+    def lines(self, level: int, lines: Lines, run: bytes) -> None:
+        """
+        Hand on the lines of plain output. What there is no room for is not even taken apart: a job that prints
+        millions of lines must not keep core0 busy.
+        """
+        room = len(run) if self._watch is not None else self._records.room()
+        beyond = run.split(b"\n", room)[room] if run.count(b"\n") > room else b""
+        for line in lines.feed(run[: len(run) - len(beyond)]):
+            self.emit(level, line.decode("utf-8", "replace"))
+        if beyond:
+            self._records.drop(lines.skip(beyond))
+
     def message(self, level: int, data: bytes) -> None:
         """
         Take a message with a level of its own.
@@ -136,8 +148,7 @@ class _Stream:
     def _plain(self, run: bytes) -> None:
         self.tail.append(run)
         if self._lines is not None:
-            for line in self._lines.feed(run):
-                self._output.emit(self._level, line.decode("utf-8", "replace"))
+            self._output.lines(self._level, self._lines, run)
 
     def _message(self, level: int, text: bytes, dropped: int) -> None:
         self._cut += dropped

@@ -5,6 +5,7 @@ The unfinished commands of a node, in Redis: claimed, marked, answered, many at 
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred
@@ -98,19 +99,17 @@ class Ledger:
         """
         The numbers of all unfinished entries, in the order in which they were taken.
         """
-        connection = await self._link.up()
-        return sorted(int(seq) for seq in await connection.command("HKEYS", self._unfinished))
+        return sorted(int(seq) for seq in await self._ask("HKEYS", self._unfinished))
 
     async def marks(self) -> dict[int, Mark]:
         """
         The marks of those that had been started. Marks without an entry are removed.
         """
-        connection = await self._link.up()
-        words = await connection.command("HGETALL", self._marks)
+        words = await self._ask("HGETALL", self._marks)
         marks = {int(seq): decode_mark(mark) for seq, mark in zip(words[::2], words[1::2], strict=True)}
         stale = marks.keys() - set(await self.unfinished())
         if stale:
-            await connection.command("HDEL", self._marks, *stale)
+            await self._ask("HDEL", self._marks, *map(str, stale))
         return {seq: mark for seq, mark in marks.items() if seq not in stale}
 
     async def claim(self, claims: Sequence[Claim]) -> Sequence[bool]:
@@ -143,16 +142,21 @@ class Ledger:
         """
         An id came again, with other content.
         """
-        while True:
-            connection = await self._link.up()
-            try:
-                payload = await connection.command("HGET", self._unfinished, str(seq)) or b""
-                break
-            except Lost:
-                await pause(self._clock, 0)
+        payload = await self._ask("HGET", self._unfinished, str(seq)) or b""
         reason = f"id {id!r} stands for a command with other content, whose result is not {self._life} s old yet"
         now = self._clock.seconds()
         self.reject(seq, rejection(self._node, id, State.DUPLICATE_ID, reason, payload, now))
+
+    async def _ask(self, *words: str) -> Any:
+        """
+        The server's reply, for as long as it takes.
+        """
+        while True:
+            connection = await self._link.up()
+            try:
+                return await connection.command(*words)
+            except Lost:
+                await pause(self._clock, 0)
 
     def mark(self, seq: int, mark: Mark) -> "Deferred[None]":
         """

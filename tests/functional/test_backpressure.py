@@ -169,7 +169,10 @@ class BackpressureTests(ServedTestCase):
         It looks through the first 1,000 entries of each list, and comes to those further back as it goes on.
         """
         ids = self.fill(1500)
-        far, near = json.dumps({"id": "far", "command": "core.ping"}), json.dumps({"id": "near", "command": "core.ping"})
+        far, near = (
+            json.dumps({"id": "far", "command": "core.ping"}),
+            json.dumps({"id": "near", "command": "core.ping"}),
+        )
         with self.daemon.redis() as client:
             client.rpush("core:default", far)
             client.linsert("core:default", "AFTER", client.lindex("core:default", 900), near)
@@ -186,7 +189,12 @@ class BackpressureTests(ServedTestCase):
         """
         file = self.folder() / "order"
         pushed = [
-            {"id": f"{queue}-{number}", "command": "core.system", "arguments": sh(f"echo {queue}{number} >> {file}"), "queue": queue}
+            {
+                "id": f"{queue}-{number}",
+                "command": "core.system",
+                "arguments": sh(f"echo {queue}{number} >> {file}"),
+                "queue": queue,
+            }
             for queue in "ab"
             for number in range(20)
         ]
@@ -215,5 +223,7 @@ class FewFilesTests(SynchronousTestCase):
             self.assertEqual('"pong"', daemon.run_command("core.ping")["data"])
             daemon.settle()
             results = exactly_one(daemon.results(), ids)
-            self.assertEqual({("SUCCESS", "hi")}, {(result["state"], result["streams"][0]) for result in results.values()})
+            self.assertEqual(
+                {("SUCCESS", "hi")}, {(result["state"], result["streams"][0]) for result in results.values()}
+            )
             self.assertNotIn("Traceback", daemon.output())

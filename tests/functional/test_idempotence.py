@@ -169,7 +169,14 @@ class SameContentTests(IdempotenceCase):
         command = self.once(gate.wait)
         arguments = command.content["arguments"]
         self.daemon.push_raw(command.payload())
-        nothing = {"queue": "", "stats_interval": 0, "max_time": 0, "max_restart": 0, "recurring_period": 0, "stream": False}
+        nothing = {
+            "queue": "",
+            "stats_interval": 0,
+            "max_time": 0,
+            "max_restart": 0,
+            "recurring_period": 0,
+            "stream": False,
+        }
         for fields in (
             nothing,
             dict.fromkeys((*nothing, "log_levels", "tags")),

@@ -16,7 +16,14 @@ from tests.functional.shared import GENEROUS, lines, sh
 from tests.valkey import ServedDaemon, exactly_one
 
 MOMENTS = {"taking": TAKE.sha, "claiming": CLAIM.sha, "noting": MARK.sha, "answering": FINISH.sha}
-STARTING = (("HGETALL", False), ("HGETALL", True), (REREAD.sha, True), (CLAIM.sha, True), ("TRACKING", True), ("SCRIPT", False))
+STARTING = (
+    ("HGETALL", False),
+    ("HGETALL", True),
+    (REREAD.sha, True),
+    (CLAIM.sha, True),
+    ("TRACKING", True),
+    ("SCRIPT", False),
+)
 
 
 class LostConnectionTests(ServedTestCase):
@@ -110,7 +117,9 @@ class LostConnectionTests(ServedTestCase):
                 self.daemon.push_raw(*(f"broken {number}" for number in range(10)))
                 self.assertTrue(cut.done.wait(GENEROUS))
                 self.daemon.settle()
-                self.assertEqual([f"broken {n}" for n in range(9, -1, -1)], [e["payload"] for e in self.daemon.rejected()])
+                self.assertEqual(
+                    [f"broken {n}" for n in range(9, -1, -1)], [e["payload"] for e in self.daemon.rejected()]
+                )
                 self.daemon.forget()
 
     def test_duplicates(self) -> None:
@@ -164,7 +173,9 @@ class LostConnectionTests(ServedTestCase):
         gate.open(10)
         self.daemon.settle()
         results = exactly_one(self.daemon.results(), ids)
-        self.assertEqual({("SUCCESS", "end\n")}, {(result["state"], result["streams"][0]) for result in results.values()})
+        self.assertEqual(
+            {("SUCCESS", "end\n")}, {(result["state"], result["streams"][0]) for result in results.values()}
+        )
 
     def test_recurring(self) -> None:
         """

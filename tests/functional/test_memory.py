@@ -60,7 +60,9 @@ class MemoryTests(RestartTestCase):
         """
         result = daemon.run_command("core.system", sh(f"head -c {PRINTED} /dev/zero | tr '\\0' x; echo no >&2"))
         self.assertEqual("SUCCESS", result["state"])
-        self.assertEqual([PRINTED, 3], [len(s) + n for s, n in zip(result["streams"], result["truncated"], strict=True)])
+        self.assertEqual(
+            [PRINTED, 3], [len(s) + n for s, n in zip(result["streams"], result["truncated"], strict=True)]
+        )
         self.assertEqual("no\n", result["streams"][1])
         with daemon.redis() as client:
             client.delete(f"result:{result['id']}")
@@ -157,7 +159,9 @@ class MemoryTests(RestartTestCase):
         self.assertLessEqual(set(sizes), {PRINTED, SHORT})
         self.assertGreater(sizes.count(PRINTED), 10)
         for result in results.values():
-            self.assertEqual(("SUCCESS", PRINTED), (result["state"], len(result["streams"][0]) + result["truncated"][0]))
+            self.assertEqual(
+                ("SUCCESS", PRINTED), (result["state"], len(result["streams"][0]) + result["truncated"][0])
+            )
 
 
 class OwnServerTests(SynchronousTestCase):

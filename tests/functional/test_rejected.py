@@ -69,7 +69,22 @@ class RejectedTests(RejectingCase):
         """
         What is no JSON object goes to ``core:rejected`` with the reason and the payload.
         """
-        payloads = ("{", "", "nonsense", "[]", "[1, 2]", '"text"', "7", "-1.5e3", "null", "true", "{}", "\0", "{} {}", "'")
+        payloads = (
+            "{",
+            "",
+            "nonsense",
+            "[]",
+            "[1, 2]",
+            '"text"',
+            "7",
+            "-1.5e3",
+            "null",
+            "true",
+            "{}",
+            "\0",
+            "{} {}",
+            "'",
+        )
         for payload in payloads:
             entry = self.rejected(payload)
             self.assertEqual((None, payload), (entry["id"], entry["payload"]))
@@ -132,7 +147,23 @@ class RejectedTests(RejectingCase):
         """
         Any other text is an id, kept to the letter: numbers, spaces, NUL and control characters included.
         """
-        ids = ("x" * 1024, "é" * 512, "007", "1.0", "1e5", "-0", " a ", "a\nb", "\0", "null", "*", "../../x", "😀", "a:b", "%s {x}")
+        ids = (
+            "x" * 1024,
+            "é" * 512,
+            "007",
+            "1.0",
+            "1e5",
+            "-0",
+            " a ",
+            "a\nb",
+            "\0",
+            "null",
+            "*",
+            "../../x",
+            "😀",
+            "a:b",
+            "%s {x}",
+        )
         for id in ids:
             for ascii in (True, False):
                 result, _ = self.outcome(json.dumps({"id": id, "command": "core.ping"}, ensure_ascii=ascii))
@@ -165,7 +196,11 @@ class RejectedTests(RejectingCase):
             "args": ({"name": "true", "args": "x"}, {"name": "true", "args": {}}),
             "args[1]": ({"name": "true", "args": ["a", 5]}, {"name": "true", "args": ["", "b\0"]}),
             "dir": ({"name": "true", "dir": 5}, {"name": "true", "dir": "/\0"}, {"name": "true", "dir": "/no/such"}),
-            "env": ({"name": "true", "env": []}, {"name": "true", "env": {"A=B": ""}}, {"name": "true", "env": {"": ""}}),
+            "env": (
+                {"name": "true", "env": []},
+                {"name": "true", "env": {"A=B": ""}},
+                {"name": "true", "env": {"": ""}},
+            ),
             "env['A']": ({"name": "true", "env": {"A": "\0"}},),
             "stdin": ({"name": "true", "stdin": 5}, {"name": "true", "stdin": ["x"]}),
         }
@@ -180,7 +215,14 @@ class RejectedTests(RejectingCase):
         """
         Arguments that are no object, or text that is no text, are refused, and missing ones are none.
         """
-        for arguments in ("5", "[]", '"x"', "true", f'{{"name": {SURROGATE}}}', f'{{"name": "x", "args": [{SURROGATE}]}}'):
+        for arguments in (
+            "5",
+            "[]",
+            '"x"',
+            "true",
+            f'{{"name": {SURROGATE}}}',
+            f'{{"name": "x", "args": [{SURROGATE}]}}',
+        ):
             payload = f'{{"id": "s", "command": "core.system", "arguments": {arguments}}}'
             self.assertRegex(self.refused(payload), r"^arguments(.name|.args\[0\])?: expected ")
         for arguments in ("null", '{"name": null}'):
@@ -192,7 +234,11 @@ class RejectedTests(RejectingCase):
         Arguments that the kernel would not take are refused, and core0 goes on.
         """
         with ServedDaemon(self.valkey, "nid = 2") as daemon:
-            for arguments in ({"args": ["x" * (1 << 18)]}, {"args": ["x"] * 1_000_000}, {"env": {"A": "x" * (1 << 18)}}):
+            for arguments in (
+                {"args": ["x" * (1 << 18)]},
+                {"args": ["x"] * 1_000_000},
+                {"env": {"A": "x" * (1 << 18)}},
+            ):
                 content = {"id": "k", "command": "core.system", "arguments": {"name": "true", **arguments}}
                 daemon.push_raw(json.dumps(content), queue="core:default:1:2")
                 result = daemon.result("k")
@@ -265,7 +311,10 @@ class BrokenNeighbourTests(RejectingCase):
         """
         for number, odd in enumerate((SURROGATE.encode(), b'"\xff"', b"[" * 500 + b"]" * 500, b"1e999", b"1" * 500)):
             id = f"odd-{number}"
-            start = b'{"id": "%s", "command": "core.system", "arguments": {"name": "sleep", "args": ["60"], "odd": ' % id.encode()
+            start = (
+                b'{"id": "%s", "command": "core.system", "arguments": {"name": "sleep", "args": ["60"], "odd": '
+                % id.encode()
+            )
             self.daemon.push_raw(start + odd + b"}}")
             listed = self.daemon.run_command("process.list")
             self.assertEqual("SUCCESS", listed["state"], f"{odd[:20]!r}: {listed}")
@@ -318,7 +367,9 @@ class DeepTests(SynchronousTestCase):
 
 def _values() -> st.SearchStrategy[Any]:
     scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
-    return st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3))
+    return st.recursive(
+        scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    )
 
 
 def _or(valid: Any) -> st.SearchStrategy[Any]:

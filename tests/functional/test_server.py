@@ -84,7 +84,13 @@ class EntranceTests(DaemonTestCase):
         Only its owner gets to the socket, or to what is stored.
         """
         sock = Path(self.daemon.socket)
-        for folder in (sock.parent, self.daemon.run / "redis", self.daemon.run, self.daemon.state, self.daemon.state / "redis"):
+        for folder in (
+            sock.parent,
+            self.daemon.run / "redis",
+            self.daemon.run,
+            self.daemon.state,
+            self.daemon.state / "redis",
+        ):
             self.assertEqual((0o700, os.geteuid()), (stat.S_IMODE(folder.stat().st_mode), folder.stat().st_uid), folder)
         self.assertEqual(0o700, stat.S_IMODE(sock.stat().st_mode))
         for file in (self.daemon.run / "redis").glob("*.*"):
@@ -200,7 +206,9 @@ class DeathTests(DaemonTestCase):
             self.assertEqual(before, self.daemon.result(before["id"]))
             gate.open(5)
             for place, id in enumerate(ids):
-                self.assertEqual(["SUCCESS", [f"{place}\n", ""]], [self.daemon.result(id)[key] for key in ("state", "streams")])
+                self.assertEqual(
+                    ["SUCCESS", [f"{place}\n", ""]], [self.daemon.result(id)[key] for key in ("state", "streams")]
+                )
             self.assert_success(self.daemon.run_command("core.ping"), '"pong"')
             self.assertEqual(6, len(lines(file)))
 
@@ -217,7 +225,9 @@ class DeathTests(DaemonTestCase):
         gate.open()
         eventually(lambda: "end" in lines(file), "it has ended")
         os.kill(before, signal.SIGKILL)
-        self.assertEqual("end\n", self.daemon.result(id)["streams"][0] if eventually(self.answers, "it is back") else "")
+        self.assertEqual(
+            "end\n", self.daemon.result(id)["streams"][0] if eventually(self.answers, "it is back") else ""
+        )
         for each in waiting:
             self.assert_success(self.daemon.result(each))
 
@@ -259,12 +269,19 @@ class PasswordTests(DaemonTestCase):
         self.assertGreaterEqual(len(password), 32)
         for places in ({"port": self.port}, {"unix_socket_path": self.daemon.socket}):
             with redis.Redis(retry=ONCE, **places) as client:
-                for words in (("PING",), ("RPUSH", "core:default", "x"), ("LLEN", "core:default"), ("AUTH", "core0", "")):
+                for words in (
+                    ("PING",),
+                    ("RPUSH", "core:default", "x"),
+                    ("LLEN", "core:default"),
+                    ("AUTH", "core0", ""),
+                ):
                     self.assertRaises(redis.AuthenticationError, ask, client, *words)
                 for wrong in ("", "wrong", password[:-1], password + "x"):
                     self.assertRaises(redis.AuthenticationError, ask, client, "AUTH", wrong)
             with redis.Redis(password=password, **places) as client:
-                client.rpush("core:default", json.dumps({"id": "tcp", "command": "core.system", "arguments": sh("echo hi")}))
+                client.rpush(
+                    "core:default", json.dumps({"id": "tcp", "command": "core.system", "arguments": sh("echo hi")})
+                )
                 answer = client.brpoplpush("result:tcp", "result:tcp", 30)
                 self.assertEqual(["hi\n", ""], json.loads(answer)["streams"])
                 with self.assertRaises(redis.exceptions.NoPermissionError):

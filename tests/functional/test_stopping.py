@@ -152,7 +152,9 @@ class StoppingTests(RestartTestCase):
         """
         daemon, file, _ = self.start("[jobs]\nmax = 20")
         ids = [f"many-{number}" for number in range(300)]
-        pushed = [json.dumps({"id": id, "command": "core.system", "arguments": sh(f"echo {id} >> '{file}'")}) for id in ids]
+        pushed = [
+            json.dumps({"id": id, "command": "core.system", "arguments": sh(f"echo {id} >> '{file}'")}) for id in ids
+        ]
         daemon.push_raw(*pushed)
         for _ in range(4):
             count = len(lines(file)) + random.randrange(1, 40)

@@ -24,7 +24,9 @@ class TakingTests(ServedTestCase):
         A command that adds its number to a file; of those for one file only one runs at a time.
         """
         arguments = sh(f"echo {number} >> {file}")
-        return json.dumps({"id": str(uuid.uuid4()), "command": "core.system", "arguments": arguments, "queue": str(file)})
+        return json.dumps(
+            {"id": str(uuid.uuid4()), "command": "core.system", "arguments": arguments, "queue": str(file)}
+        )
 
     def written(self, queue: str, count: int) -> list[str]:
         """

@@ -179,6 +179,26 @@ class OutputTests(SynchronousTestCase):
         self.output(job, b"out\n3::user\n", (ERR, b"err\n"))
         self.assertEqual({"out", "user", "err"}, set(self.watched))
 
+    def test_no_room(self) -> None:
+        """
+        Lines that there is no room for are counted, and are part of the stream all the same.
+        """
+        self.records.left = 2
+        output = self.print(b"1\n2\n3\n4\n", b"5\n6\n", log_levels=[1])
+        self.assertEqual(["1", "2"], [text for _, _, text in self.records.logs])
+        self.assertEqual(4, self.records.dropped)
+        self.assertEqual(b"1\n2\n3\n4\n5\n6\n", output.tails()[0])
+
+    def test_watched_without_room(self) -> None:
+        """
+        Whoever watches a job sees all its lines, room or not.
+        """
+        self.records.left = 0
+        job = make_job("a", log_levels=[])
+        job.watch = self.watched.append
+        self.output(job, b"1\n2\n")
+        self.assertEqual(["1", "2"], self.watched)
+
     def test_statsd(self) -> None:
         """
         A figure that the program reports itself becomes a sample.
