@@ -22,19 +22,8 @@ from core0.jobs.manager import KILLED_CODE, Jobs
 from core0.jobs.restart import goes_on, may_retry
 from core0.jobs.sampler import Sampler
 from core0.jobs.usage import Gauge
-from core0.messages import (
-    Command,
-    Mark,
-    Message,
-    Outcome,
-    State,
-    decode,
-    digest,
-    read_arguments,
-    refusal,
-    rejection,
-    result_of,
-)
+from core0.messages import Command, Mark, Message, Outcome, State, refusal, rejection, result_of
+from core0.reading import decode, digest, read_arguments
 from core0.values import Claim, Entry, Final, Usage
 from core0.waiting import pause
 

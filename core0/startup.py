@@ -16,7 +16,8 @@ from core0.errors import Refusal
 from core0.interfaces import IAgent, ICommand
 from core0.jobs.job import Job
 from core0.jobs.manager import Jobs
-from core0.messages import Command, Outcome, State, encode, read_arguments
+from core0.messages import Command, Outcome, State, encode
+from core0.reading import read_arguments
 from core0.waiting import Occurrence, within
 
 

@@ -7,6 +7,7 @@ Every bound of core0, as reStructuredText, with the numbers that the program goe
 from collections.abc import Iterator, Sequence
 
 from core0 import assembly, messages, reaper
+from core0 import records as making
 from core0.config import Jobs, Logging, Redis
 from core0.jobs import cgroup, logfiles, manager, output, process, restart
 from core0.redis import consumer, keys, ledger, link, pressure, records, server
@@ -101,6 +102,11 @@ def _jobs() -> Iterator[Row]:
 
 def _records() -> Iterator[Row]:
     yield "Text of a log record", size(output.MAX_RECORD), "the line becomes several records"
+    yield (
+        "Records of all jobs together, live output included",
+        f"{making.RATE:,} a second, and {making.BURST:,} at once",
+        "dropped and counted; the last one of a live stream never",
+    )
     yield (
         "Records on their way to Redis",
         f"{records.MAX_ITEMS:,}, or {size(records.MAX_BYTES)}",

@@ -33,8 +33,8 @@ def free_port() -> int:
 
 class Valkey:
     """
-    The packaged Valkey, in a folder of its own, without passwords, on a unix socket and a port of this host; what it holds
-    survives a restart.
+    The packaged Valkey, in a folder of its own, without passwords, on a unix socket and a port of this host; what it
+    holds survives a restart.
 
     :param options: of its command line, such as ``--maxmemory``.
     """
@@ -96,7 +96,7 @@ class Valkey:
             self._process.wait(PATIENCE)
             self._process = None
 
-    def client(self) -> "redis.Redis[bytes]":
+    def client(self) -> redis.Redis:
         """
         A client that may do everything.
         """
@@ -140,7 +140,7 @@ class ServedDaemon(Daemon):
     def __enter__(self) -> Self:
         return self.start()
 
-    def redis(self, **keywords: Any) -> "redis.Redis[bytes]":
+    def redis(self, **keywords: Any) -> redis.Redis:
         """
         A client of the Valkey.
         """

@@ -125,7 +125,7 @@ class BackpressureTests(ServedTestCase):
 
     def test_urgent_in_a_queue(self) -> None:
         """
-        A command that may not wait does so nevertheless if it names a queue: it is taken in its order, and has its turn.
+        A command that may not wait does so nevertheless if it names a queue: it is taken in its order and has its turn.
         """
         ids = self.fill(queue="q")
         kill = self.daemon.push("core.kill", {"id": "nobody"}, queue="q")

@@ -64,7 +64,7 @@ class IdempotenceCase(ServedTestCase):
 
     def taken(self) -> None:
         """
-        Wait until core0 has taken and looked at everything that was pushed: then it has told what it found to be repeats.
+        Wait until core0 has looked at everything that was pushed, and told what it found to be repeats.
         """
         self.assertEqual("SUCCESS", self.daemon.run_command("core.system", {"name": "true"})["state"])
 
@@ -122,7 +122,7 @@ class SameContentTests(IdempotenceCase):
 
     def test_after_its_end(self) -> None:
         """
-        Pushed again while its result stands, a command does not run; the result is the first one's, and both lives begin anew.
+        Pushed again while its result stands, a command does not run; the first one's result stands, and lives on.
         """
         command = self.once()
         self.daemon.push_raw(command.payload())
@@ -162,8 +162,8 @@ class SameContentTests(IdempotenceCase):
 
     def test_spelling(self) -> None:
         """
-        Content is what a command means: neither the order of keys, nor spaces, nor defaults and nulls that are spelled out,
-        nor fields that core0 does not know make another one of it.
+        Content is what a command means: neither the order of keys, nor spaces, nor defaults and nulls that are spelled
+        out, nor fields that core0 does not know make another one of it.
         """
         gate = self.gate()
         command = self.once(gate.wait)
@@ -177,14 +177,15 @@ class SameContentTests(IdempotenceCase):
             "recurring_period": 0,
             "stream": False,
         }
-        for fields in (
+        spellings: tuple[dict[str, Any], ...] = (
             nothing,
             dict.fromkeys((*nothing, "log_levels", "tags")),
             {"tags": []},
             {"tags": "", "max_time": -1, "stats_interval": 0.0},
             {"arguments": {**arguments, "dir": None, "env": None, "stdin": None, "unknown": 5}},
             {"arguments": dict(reversed(arguments.items())), "unknown": {"a": 1}},
-        ):
+        )
+        for fields in spellings:
             self.daemon.push_raw(json.dumps({**fields, **command.content, **fields}))
         reordered = dict(reversed(command.content.items()))
         self.daemon.push_raw(json.dumps(reordered), json.dumps(command.content, indent=3, ensure_ascii=False))

@@ -129,15 +129,16 @@ class LostConnectionTests(ServedTestCase):
         for number, (pattern, carried_out) in enumerate((s, c) for s in MOMENTS.values() for c in (False, True)):
             file = self.folder() / "written"
             cut = self.proxy.cut(pattern.encode(), carried_out=carried_out)
-            first = {"id": f"twice-{number}", "command": "core.system", "arguments": sh(f"echo ran >> '{file}'")}
-            ping = {"id": f"ping-{number}", "command": "core.ping"}
+            ids = [f"twice-{number}", f"ping-{number}"]
+            first = {"id": ids[0], "command": "core.system", "arguments": sh(f"echo ran >> '{file}'")}
+            ping = {"id": ids[1], "command": "core.ping"}
             contents = (first, {**first, "tags": "other"}, first, ping, ping, {**ping, "tags": "other"})
             self.daemon.push_raw(*map(json.dumps, contents))
             self.assertTrue(cut.done.wait(GENEROUS))
             self.daemon.settle()
-            exactly_one(self.daemon.results(), [first["id"], ping["id"]])
+            exactly_one(self.daemon.results(), ids)
             self.assertEqual(["ran"], lines(file))
-            self.assertEqual([first["id"], ping["id"]], sorted((e["id"] for e in self.daemon.rejected()), reverse=True))
+            self.assertEqual(ids, sorted((entry["id"] for entry in self.daemon.rejected()), reverse=True))
             self.daemon.forget()
 
     def test_at_the_start(self) -> None:

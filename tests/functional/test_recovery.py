@@ -180,8 +180,8 @@ class RecoveryTests(RestartTestCase):
         The order within a queue stays as it was; what may run again keeps its place at the head.
         """
         daemon, file, gate = self.start()
-        for queue, fields in (("plain", {}), ("again", {"max_restart": 1})):
-            daemon.push("core.system", writing(file, f"{queue}-0", gate.wait), queue=queue, **fields)
+        for queue, restarts in (("plain", 0), ("again", 1)):
+            daemon.push("core.system", writing(file, f"{queue}-0", gate.wait), queue=queue, max_restart=restarts)
             for number in (1, 2, 3):
                 daemon.push("core.system", writing(file, f"{queue}-{number}"), queue=queue)
         eventually(lambda: len(lines(file)) == 2, "the first ones run")

@@ -7,7 +7,7 @@ import os
 import signal
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import redis
 from redis.backoff import NoBackoff
@@ -17,45 +17,46 @@ from tests.daemon import Daemon, eventually
 from tests.functional.shared import DaemonTestCase, lines, lives, sh
 from tests.valkey import free_port
 
-OWN_QUEUE = "core:default:1:1"
 ALLOWED = """
-    PING | ECHO x | SELECT 0 | COMMAND COUNT | HELLO 2 | CLIENT SETNAME x | CLIENT GETNAME | CLIENT ID | CLIENT INFO | TIME
-    CLIENT SETINFO LIB-NAME x | ACL WHOAMI | RESET
-    LLEN core:default | LRANGE core:default 0 -1 | LINDEX core:default:1:1 0 | LLEN core:default:7:12 | TYPE core:default
-    RPUSH core:default:7:12 x | LPUSH core:default:7:12 x | LPOS core:default:7:12 x | LREM core:default:7:12 1 x
-    RPUSH result:x y | BRPOPLPUSH result:x result:x 1 | LMOVE result:x result:x LEFT RIGHT | TTL result:x | EXPIRE result:x 9
-    PTTL result:x | BLPOP result:x 1 | DEL result:x | UNLINK result:x | EXISTS result:x | BLMOVE result:y result:y LEFT LEFT 0.01
-    LRANGE core:rejected 0 -1 | LLEN core:rejected | LINDEX core:rejected 0
-    LRANGE core.logs 0 -1 | BLPOP core.logs 0.01 | LTRIM core.logs 0 0 | RPOP stream:x | BRPOP stream:x 0.01 | DEL stream:x
-    XRANGE stats:x - + | XREVRANGE stats:x + - | XLEN stats:x | XREAD STREAMS stats:x 0 | TTL stats:x
+    PING | ECHO x | SELECT 0 | COMMAND COUNT | HELLO 2 | CLIENT SETNAME x | CLIENT GETNAME | CLIENT ID | CLIENT INFO
+    TIME | CLIENT SETINFO LIB-NAME x | ACL WHOAMI | RESET | LLEN core:default | LRANGE core:default 0 -1
+    LINDEX core:default:1:1 0 | TYPE core:default | LLEN core:default:7:12 | RPUSH core:default:7:12 x
+    LPUSH core:default:7:12 x | LPOS core:default:7:12 x | LREM core:default:7:12 1 x | RPUSH result:x y
+    BRPOPLPUSH result:x result:x 1 | LMOVE result:x result:x LEFT RIGHT | TTL result:x | EXPIRE result:x 9
+    PTTL result:x | BLPOP result:x 1 | DEL result:x | UNLINK result:x | EXISTS result:x
+    BLMOVE result:y result:y LEFT LEFT 0.01 | LRANGE core:rejected 0 -1 | LLEN core:rejected | LINDEX core:rejected 0
+    LRANGE core.logs 0 -1 | BLPOP core.logs 0.01 | LTRIM core.logs 0 0 | RPOP stream:x | BRPOP stream:x 0.01
+    DEL stream:x | XRANGE stats:x - + | XREVRANGE stats:x + - | XLEN stats:x | XREAD STREAMS stats:x 0 | TTL stats:x
     MULTI | DISCARD
     """
 REFUSED = """
-    CONFIG GET * | CONFIG SET dir / | CONFIG REWRITE | EVAL 1 0 | EVAL_RO 1 0 | EVALSHA 0 0 | SCRIPT LOAD 1 | SCRIPT FLUSH
-    FUNCTION LIST | FUNCTION FLUSH | FCALL x 0 | KEYS * | SCAN 0 | RANDOMKEY | DBSIZE | FLUSHALL | FLUSHDB | SWAPDB 0 1
-    DEBUG SLEEP 0 | SHUTDOWN NOSAVE | SAVE | BGSAVE | BGREWRITEAOF | LASTSAVE | INFO | ROLE | SYNC | PSYNC ? -1
-    REPLICAOF 127.0.0.1 1 | SLAVEOF 127.0.0.1 1 | FAILOVER | CLUSTER INFO | MODULE LIST | MODULE LOAD /tmp/x.so | LATENCY DOCTOR
-    ACL SETUSER default allcommands | ACL LIST | ACL GETUSER core0 | ACL DELUSER core0 | ACL LOAD | ACL SAVE | ACL CAT
-    MONITOR | SUBSCRIBE x | PSUBSCRIBE * | SSUBSCRIBE x | PUBLISH x y | PUBSUB CHANNELS | SLOWLOG GET | MEMORY DOCTOR
-    CLIENT LIST | CLIENT KILL TYPE normal | CLIENT PAUSE 1 | CLIENT TRACKING ON | CLIENT UNBLOCK 1 | WAIT 0 0
-    SET core:default x | SET result:x y | GET result:x | SETEX result:x 9 y | APPEND result:x y | HSET result:x a b | SADD result:x a
-    XADD stream:x * a b | RENAME result:x result:y | COPY result:x result:y | DUMP result:x | RESTORE result:x 0 y | SORT result:x
+    CONFIG GET * | CONFIG SET dir / | CONFIG REWRITE | EVAL 1 0 | EVAL_RO 1 0 | EVALSHA 0 0 | SCRIPT LOAD 1
+    SCRIPT FLUSH | FUNCTION LIST | FUNCTION FLUSH | FCALL x 0 | KEYS * | SCAN 0 | RANDOMKEY | DBSIZE | FLUSHALL
+    FLUSHDB | SWAPDB 0 1 | DEBUG SLEEP 0 | SHUTDOWN NOSAVE | SAVE | BGSAVE | BGREWRITEAOF | LASTSAVE | INFO | ROLE
+    SYNC | PSYNC ? -1 | REPLICAOF 127.0.0.1 1 | SLAVEOF 127.0.0.1 1 | FAILOVER | CLUSTER INFO | MODULE LIST
+    MODULE LOAD /tmp/x.so | LATENCY DOCTOR | ACL SETUSER default allcommands | ACL LIST | ACL GETUSER core0
+    ACL DELUSER core0 | ACL LOAD | ACL SAVE | ACL CAT | MONITOR | SUBSCRIBE x | PSUBSCRIBE * | SSUBSCRIBE x
+    PUBLISH x y | PUBSUB CHANNELS | SLOWLOG GET | MEMORY DOCTOR | CLIENT LIST | CLIENT KILL TYPE normal
+    CLIENT PAUSE 1 | CLIENT TRACKING ON | CLIENT UNBLOCK 1 | WAIT 0 0 | SET core:default x | SET result:x y
+    GET result:x | SETEX result:x 9 y | APPEND result:x y | HSET result:x a b | SADD result:x a | XADD stream:x * a b
+    RENAME result:x result:y | COPY result:x result:y | DUMP result:x | RESTORE result:x 0 y | SORT result:x
     OBJECT FREQ result:x | MIGRATE 127.0.0.1 1 result:x 0 1 | LSET result:x 0 y | LINSERT result:x BEFORE a b
     RPUSH core:rejected x | LPOP core:rejected | DEL core:rejected | LTRIM core:rejected 0 0 | EXPIRE core:rejected 1
     RPOPLPUSH core:rejected result:x | XADD stats:x * a b | DEL stats:x | EXPIRE stats:x 1 | XTRIM stats:x MAXLEN 0
-    LLEN core0:unfinished:1:1 | HGETALL core0:unfinished:1:1 | DEL core0:unfinished:1:1 | HGETALL core0:job:1:1 | DEL core0:id:x
-    GET core0:id:x | TYPE core0:clock:1:1 | TTL core0:clock:1:1 | EXISTS core0:clock:1:1 | RPUSH core0:x y | BLPOP core0:x 0.01
-    RPUSH core:default:core-1 x | LRANGE core:default:core-1 0 -1 | BLPOP core:default:core-1 0.01 | DEL core:default:core-1
-    RPUSH corex:results:1 x | LRANGE corex:results:1 0 -1 | RPUSH core0:corex:1:records x | LMOVE core:default core0:x LEFT LEFT
-    RPOPLPUSH core:default:core-1 result:x | RPOPLPUSH core:default core:default:core-1 | RPUSH other x | LLEN core | DEL x
-    RPUSH core:default: x | RPUSH core:default:x:y z | RPUSH core:defaults x
+    LLEN core0:unfinished:1:1 | HGETALL core0:unfinished:1:1 | DEL core0:unfinished:1:1 | HGETALL core0:job:1:1
+    DEL core0:id:x | GET core0:id:x | TYPE core0:clock:1:1 | TTL core0:clock:1:1 | EXISTS core0:clock:1:1
+    RPUSH core0:x y | BLPOP core0:x 0.01 | RPUSH core:default:core-1 x | LRANGE core:default:core-1 0 -1
+    BLPOP core:default:core-1 0.01 | DEL core:default:core-1 | RPUSH corex:results:1 x | LRANGE corex:results:1 0 -1
+    RPUSH core0:corex:1:records x | LMOVE core:default core0:x LEFT LEFT | RPOPLPUSH core:default:core-1 result:x
+    RPOPLPUSH core:default core:default:core-1 | RPUSH other x | LLEN core | DEL x | RPUSH core:default: x
+    RPUSH core:default:x:y z | RPUSH core:defaults x
     """
 
 
 ONCE = Retry(NoBackoff(), 0)
 
 
-def ask(client: "redis.Redis[bytes]", *words: str) -> Any:
+def ask(client: redis.Redis, *words: str) -> Any:
     """
     The server's reply, as it comes.
     """
@@ -250,6 +251,8 @@ class PasswordTests(DaemonTestCase):
     """
     A server that listens on TCP.
     """
+
+    port: ClassVar[int]
 
     @classmethod
     def make_daemon(cls) -> Daemon:

@@ -20,17 +20,15 @@ from core0.messages import (
     Outcome,
     State,
     answer,
-    decode,
     decode_mark,
     decode_result,
-    digest,
     encode,
-    read_arguments,
     refusal,
     rejection,
     result_of,
     usable_id,
 )
+from core0.reading import decode, digest, read_arguments
 from tests.fakes import Stamp, raw
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)

@@ -1,0 +1,142 @@
+"""
+Reading what clients send: commands and their arguments, checked, with errors that name the field.
+"""
+
+import hashlib
+import re
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+
+from core0 import odd_json
+from core0.errors import Refusal, Undecodable
+from core0.messages import MAX_ID, Command, encode, usable_id
+
+
+class _Identity(Struct):
+    id: str | None = None
+
+
+_decode_command = msgspec.json.Decoder(Command).decode
+_decode_identity = msgspec.json.Decoder(_Identity).decode
+_ARGUMENTS = TypeVar("_ARGUMENTS", bound=Struct)
+
+
+def decode(payload: bytes) -> Command:
+    """
+    Read one command. An empty id counts as none.
+
+    :raises Undecodable: it is none; carries the id if there is a usable one.
+    """
+    try:
+        payload.decode()  # msgspec does not look into what it passes over
+        command = _decode_command(payload)
+    except msgspec.ValidationError as error:
+        raise Undecodable(explain(error, payload, ""), _find_id(payload)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        text = odd_json.explain(odd_json.load(payload)) or f"not JSON in UTF-8: {error}"
+        raise Undecodable(text, _find_id(payload)) from error
+    except RecursionError as error:
+        raise Undecodable("nested too deeply: at most some 1,000 levels") from error
+    if command.id and not usable_id(command.id):
+        raise Undecodable(f"id: expected 1 to {MAX_ID} bytes, got {len(command.id.encode())}")
+    return command
+
+
+def _find_id(payload: bytes) -> str | None:
+    """
+    The id in a payload that is no command: whoever sent it can still be answered.
+    """
+    try:
+        found = _decode_identity(payload).id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        value = odd_json.load(payload)
+        found = value.get("id") if isinstance(value, dict) else None
+    return found if isinstance(found, str) and usable_id(found) else None
+
+
+def read_arguments(raw: Raw, shape: type[_ARGUMENTS]) -> _ARGUMENTS:
+    """
+    The typed arguments of a command.
+
+    :raises Refusal: 400, naming the field, what was there and what is expected.
+    """
+    data = bytes(raw)
+    if data == b"null":
+        data = b"{}"
+    try:
+        return _decoder(shape).decode(data)
+    except msgspec.ValidationError as error:
+        raise Refusal(400, explain(error, data, "arguments")) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Refusal(400, f"arguments: expected text in UTF-8 without lone surrogates: {error}") from error
+    except RecursionError as error:
+        raise Refusal(400, "arguments: nested too deeply: at most some 1,000 levels") from error
+
+
+_decoders: dict[type, msgspec.json.Decoder[Any]] = {}
+
+
+def _decoder(shape: type[_ARGUMENTS]) -> "msgspec.json.Decoder[_ARGUMENTS]":
+    found = _decoders.get(shape)
+    if found is None:
+        found = _decoders[shape] = msgspec.json.Decoder(shape)
+    return found
+
+
+def digest(command: Command, arguments: Struct | None) -> str:
+    """
+    SHA-256 of a command's content: defaults filled in, keys sorted. The same content pushed twice has the same one.
+
+    :param arguments: as the command declares them; None if they cannot be read that way, then their text counts.
+    """
+    content = {
+        "command": command.command,
+        "arguments": bytes(command.arguments).strip() if arguments is None else arguments,
+        "queue": command.queue or "",
+        "stats_interval": command.stats_interval or 0.0,
+        "max_time": max(command.max_time or 0.0, 0.0),
+        "max_restart": command.max_restart or 0,
+        "recurring_period": command.recurring_period or 0.0,
+        "log_levels": command.log_levels,
+        "stream": bool(command.stream),
+        "tags": command.tags or [],
+    }
+    return hashlib.sha256(encode(content, order="sorted")).hexdigest()
+
+
+_EXPLAINED = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+_MISSING = re.compile(r"Object missing required field `(.+)`")
+
+
+def explain(error: msgspec.ValidationError, data: bytes, prefix: str) -> str:
+    """
+    Say what is wrong with a value: the field, what is expected, what was there.
+    """
+    match = _EXPLAINED.match(str(error))
+    what, path = (match["what"], match["path"] or "") if match else (str(error), "")
+    field = (prefix + path).lstrip(".") or "command"
+    missing = _MISSING.fullmatch(what)
+    if missing:
+        name = missing[1] if field == "command" else f"{field}.{missing[1]}"
+        return f"{name}: required, but missing"
+    if what.startswith("@"):  # of a check of our own: it names the field itself
+        return f"{field}.{what[1:]}"
+    what = what[0].lower() + what[1:]
+    return f"{field}: {what}{_shown(data, path)}"
+
+
+def _shown(data: bytes, path: str) -> str:
+    """
+    The offending value itself, shortened; nothing where the path does not lead to one.
+    """
+    try:
+        value = msgspec.json.decode(data)
+        for name, index in _STEP.findall(path):
+            value = value[name] if name else value[int(index)]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, TypeError):
+        return ""
+    text = encode(value).decode()
+    return f": {text[:80]}{'…' if len(text) > 80 else ''}"
