@@ -81,7 +81,8 @@ class MemoryLedger:
 
     def _claim(self, claim: Claim) -> bool:
         held = self._stands(claim.id, claim.seq)
-        if held is None:
+        holder = self.claims.get(claim.id, ("", 0))[1]
+        if held is None or (holder and holder not in self.unfinished):
             self.claims[claim.id] = (claim.digest, claim.seq)
             return True
         if held == claim.digest:
@@ -95,9 +96,7 @@ class MemoryLedger:
         The digest of the content that an id stands for, if it is not that of this entry.
         """
         digest, holder = self.claims.get(id, ("", seq))
-        if holder == seq or (id not in self.results if not holder else holder not in self.unfinished):
-            return None
-        return digest
+        return None if holder == seq or (not holder and id not in self.results) else digest
 
     def _conflict(self, seq: int, id: str) -> None:
         payload = self.unfinished.get(seq, b"")
@@ -133,7 +132,9 @@ class MemoryLedger:
         self._write(final.seq, lambda: self._finish(final))
 
     def _finish(self, final: Final) -> None:
-        if final.seq and final.seq not in self.unfinished:
+        # gone without an answer: the server has come back without what it held
+        forgotten = final.digest and self.claims.get(final.id, own := (final.digest, final.seq)) == own
+        if final.seq and final.seq not in self.unfinished and not forgotten:
             return
         if final.digest:
             held = self._stands(final.id, final.seq)

@@ -5,6 +5,7 @@ The jobs of an agent: who runs, who waits, and what becomes of each.
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
+from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -13,11 +14,11 @@ from zope.interface import implementer
 
 from core0.errors import Refusal
 from core0.interfaces import IJobs, ILedger
+from core0.jobs.bookkeeping import Bookkeeping
 from core0.jobs.job import Job, Phase
 from core0.jobs.queues import Queues
 from core0.jobs.restart import Recur, Retry, after_run, goes_on
-from core0.messages import Mark, Outcome, State, refusal, result_of
-from core0.values import Final
+from core0.messages import Outcome, State, refusal
 from core0.waiting import Occurrence, Turns, pause
 
 KILLED_CODE = 137
@@ -26,7 +27,6 @@ START_BUDGET = 0.003  # seconds of a turn spent on starting programs, each some 
 AT_ONCE = 50  # jobs ended in one turn
 DEADLY = frozenset({9, 15})
 MAX_WAITING_BYTES = 256 << 20
-LATE = 86400.0  # seconds that a recurring result outlives the time when the next one is due
 
 
 @implementer(IJobs)
@@ -42,10 +42,9 @@ class Jobs:
 
     def __init__(self, clock: IReactorTime, ledger: ILedger, *, limit: int, waiting: int, core: int = 0) -> None:
         self._clock = clock
-        self._ledger = ledger
+        self._books = Bookkeeping(clock, ledger, core)
         self._limit = limit
         self._waiting = waiting
-        self._core = core
         self._jobs: dict[str, Job] = {}
         self._ready: deque[Job] = deque()
         self._queues = Queues()
@@ -111,16 +110,12 @@ class Jobs:
         job.timer = self._clock.callLater(seconds, self._again, job)
 
     def _line_up(self, job: Job) -> None:
-        if not self._queues.enter(job):
-            return
-        if job.adapter.urgent:
-            self._start(job)
-        else:
-            self._ready.append(job)
+        if self._queues.enter(job):
+            self._turn(job)
 
     def _turn(self, job: Job | None) -> None:
         """
-        Pass the turn of a queue on.
+        It has the turn of its queue, if it still wants it.
         """
         if job is None or job.phase != Phase.WAITING:
             return
@@ -179,19 +174,14 @@ class Jobs:
             self._end(job)
         if job.verdict is not None and (outcome.cut or job.verdict == State.KILLED):
             code = outcome.code or (KILLED_CODE if job.verdict == State.KILLED else 0)
-            outcome = _replaced(outcome, job.verdict, code)
+            outcome = replace(outcome, state=job.verdict, code=code, cut=True, refused=False)
         self._settle(job, outcome)
 
     async def _note(self, job: Job) -> None:
         if not job.adapter.repeatable:
-            await self._ledger.mark(job.seq, self._mark(job, job.runs + 1))
+            await self._books.starts(job)
             if not job.adapter.urgent:
                 await self._turns.mine()
-
-    def _mark(self, job: Job, runs: int, wait: float = 0.0) -> Mark:
-        now = self._clock.seconds()
-        due = int((now + wait) * 1000) if wait else 0
-        return Mark(runs=runs, started=int(now * 1000), pid=job.pid, due=due)
 
     def _begin(self, job: Job) -> None:
         job.move(Phase.RUNNING)
@@ -204,7 +194,7 @@ class Jobs:
         self._pump()
 
     def _attached(self, job: Job) -> None:
-        self._ledger.mark(job.seq, self._mark(job, job.runs))
+        self._books.runs(job)
         self.on_started(job)
 
     def _end(self, job: Job) -> None:
@@ -222,7 +212,7 @@ class Jobs:
         """
         if self._stopping and outcome.cut and job.verdict is None:
             if job.phase == Phase.STARTING:  # noted, but it has not run
-                self._ledger.mark(job.seq, Mark(runs=job.runs, due=int(job.ended * 1000)))
+                self._books.waits(job, 0.0)
             self._forget(job)  # unfinished: the next core0 goes on with it
             return
         following = after_run(job.command, outcome, job.runs, job.step, job.ended - job.started)
@@ -245,7 +235,7 @@ class Jobs:
 
     def _later(self, job: Job, seconds: float) -> None:
         self.waiting_bytes += job.size
-        self._ledger.mark(job.seq, self._mark(job, job.runs, seconds))
+        self._books.waits(job, seconds)
         if not self._stopping:
             job.timer = self._clock.callLater(seconds, self._again, job)
 
@@ -278,19 +268,8 @@ class Jobs:
             self._idle.happen(None)
 
     def _publish(self, job: Job, outcome: Outcome, *, keep: bool) -> None:
-        result = result_of(
-            job.command,
-            job.id,
-            outcome,
-            container=self._core,
-            starttime=int(job.started * 1000),
-            time=int(max(0.0, job.ended - job.started) * 1000),
-            runs=job.runs,
-        )
-        traces = not job.adapter.repeatable
-        life = (job.command.recurring_period or 0) + max(job.command.max_time or 0, LATE) if keep else 0.0
         self.on_ended(job, outcome)
-        self._ledger.finish(Final(job.seq, job.id, job.digest, result, keep, life, traces))
+        self._books.ended(job, outcome, keep=keep)
 
     async def kill(self, id: str, signal: int | None) -> None:
         """
@@ -377,16 +356,3 @@ async def _send(job: Job, signal: int) -> None:
     """
     if job.tree is not None:
         job.tree.signal(signal)
-
-
-def _replaced(outcome: Outcome, state: State, code: int) -> Outcome:
-    return Outcome(
-        state=state,
-        code=code,
-        data=outcome.data,
-        level=outcome.level,
-        critical=outcome.critical,
-        streams=outcome.streams,
-        truncated=outcome.truncated,
-        cut=True,
-    )
