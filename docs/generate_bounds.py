@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from core0 import assembly, messages, reaper
 from core0 import records as making
 from core0.config import Jobs, Logging, Redis
-from core0.jobs import cgroup, logfiles, manager, output, process, restart
+from core0.jobs import bookkeeping, cgroup, logfiles, manager, output, process, restart
 from core0.redis import consumer, keys, ledger, link, pressure, records, server
 
 Row = tuple[str, str, str]
@@ -44,7 +44,7 @@ def _commands() -> Iterator[Row]:
     yield "Life of a result, ``[redis] result_ttl``", f"{_REDIS.result_ttl} s", "it is gone, and its id is free"
     yield (
         "Life of the result of a recurring command",
-        f"its period, its ``max_time`` or {manager.LATE / 3600:.0f} h, and ``result_ttl`` more",
+        f"its period, its ``max_time`` or {bookkeeping.LATE / 3600:.0f} h, and ``result_ttl`` more",
         "it is gone; each run renews it",
     )
     yield (

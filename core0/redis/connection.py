@@ -10,13 +10,13 @@ from typing import Any
 
 import hiredis
 import txredisapi
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import (
     HostnameEndpoint,
     UNIXClientEndpoint,
     wrapClientTLS,
 )
-from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.ssl import optionsForClientTLS
@@ -168,6 +168,8 @@ async def connect(reactor: Any, url: RedisURL, on_message: Callable[[bytes], Non
     try:
         connection = Connection(on_message)
         await endpoint(reactor, url).connect(_Once(connection))
+    except ConnectingCancelledError as error:
+        raise CancelledError from error
     except (ConnectError, DNSLookupError, OSError) as error:
         raise Lost(f"cannot reach {url}: {error}") from error
     try:

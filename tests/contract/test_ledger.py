@@ -454,7 +454,7 @@ class ValkeyLedgerTests(LedgerContract):
         """
         Start a ledger.
         """
-        ledger = Ledger(reactor, Link(reactor, parse(self.valkey.url), "test"), NODE, LIFE)  # type: ignore[arg-type] # it is more than mypy knows
+        ledger = Ledger(reactor, Link(reactor, parse(self.valkey.url), "test"), NODE, LIFE)
         ledger.start()
         self.addCleanup(self.end, ledger)
         return ledger
