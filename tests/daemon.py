@@ -37,7 +37,8 @@ def eventually(look: Any, what: str, seconds: float = PATIENCE) -> Any:
 
 class Daemon:
     """
-    :param config: TOML besides ``[core] state_dir`` and ``run_dir``, which are its own; may begin with keys of ``[core]``.
+    :param config: TOML besides ``[core] state_dir`` and ``run_dir``, which are its own; may begin with keys of
+        ``[core]``.
     :param user: run as this uid and gid.
     """
 

@@ -218,6 +218,10 @@ class CgroupTrees:
             os.write(self._home, b"0")
         except OSError as error:
             self.close()
+            try:
+                os.rmdir(self.path)
+            except OSError:
+                pass  # it was not made, or there was something in it before
             raise Core0Error(f"cannot use cgroups at {self.path}: {error.strerror}") from error
         return self
 

@@ -79,9 +79,7 @@ def zombies(parent: int) -> list[int]:
     """
     The children of a process that it has not reaped.
     """
-    words: list[str] = []
-    for path in Path(f"/proc/{parent}/task").glob("*/children"):
-        words += path.read_text().split()
+    words = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     return [int(pid) for pid in words if status(pid).get("State", "X")[0] == "Z"]
 
 
@@ -105,11 +103,11 @@ class Mark:
         """
         Those that live.
         """
-        return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/environ") if self._carries(path)]
+        return [int(name) for name in os.listdir("/proc") if name.isdigit() and self._carried_by(name)]
 
-    def _carries(self, path: Path) -> bool:
+    def _carried_by(self, pid: str) -> bool:
         try:
-            return self._value.encode() in path.read_bytes()
+            return self._value.encode() in Path(f"/proc/{pid}/environ").read_bytes()
         except OSError:
             return False
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 from unittest import SkipTest
 
-import psutil  # type: ignore[import-untyped]  # it has no stubs of its own
+import psutil
 from zope.interface.verify import verifyClass
 
 from core0.commands.info import InfoCommand, InfoCpu, InfoDisk, InfoMem, InfoNic, InfoOs

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from unittest import SkipTest
 
-import psutil  # type: ignore[import-untyped]  # it has no stubs of its own
+import psutil
 
 from core0.commands.info import InfoDisk
 from tests.functional.info import InfoTestCase, apart, need, output

@@ -128,7 +128,7 @@ class BoundTests(RecordsTestCase):
                 self.assert_success(self.daemon.run_command("core.ping"), '"pong"')
                 answers += 1
             self.assertLessEqual(client.llen("core.logs"), 50)
-        self.assertGreater(answers, 5)
+        self.assertGreater(answers, 1)
         self.assert_success(self.daemon.result(id))
 
 
