@@ -217,7 +217,9 @@ class Agent:
         """
         Begin, or go on where the core0 before this one was interrupted.
         """
-        if mark is not None and mark.due:
+        if mark is not None and mark.killed:
+            self._over(job, mark, State.KILLED)
+        elif mark is not None and mark.due:
             job.runs = mark.runs
             self.jobs.submit(job, mark.due / 1000)
         elif mark is None or job.adapter.repeatable:
@@ -227,12 +229,18 @@ class Agent:
             job.runs = mark.runs if may_retry(job.command, State.INTERRUPTED, mark.runs) else 0
             self.jobs.submit(job)
         else:
-            outcome = Outcome(state=State.INTERRUPTED, code=KILLED_CODE)
-            result = result_of(
-                job.command, job.id, outcome, container=self.core, starttime=mark.started, time=0, runs=mark.runs
-            )
-            self._ledger.finish(Final(job.seq, job.id, job.digest, result, traces=True))
-            self._ended(job, outcome)
+            self._over(job, mark, State.INTERRUPTED)
+
+    def _over(self, job: Job, mark: Mark, state: State) -> None:
+        """
+        Answer for a run that ended with the core0 before this one.
+        """
+        outcome = Outcome(state=state, code=KILLED_CODE)
+        result = result_of(
+            job.command, job.id, outcome, container=self.core, starttime=mark.started, time=0, runs=mark.runs
+        )
+        self._ledger.finish(Final(job.seq, job.id, job.digest, result, traces=True))
+        self._ended(job, outcome)
 
     def _ended(self, job: Job, outcome: Outcome) -> None:
         if job.command.stream:

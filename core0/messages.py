@@ -159,13 +159,14 @@ class Mark(Struct, frozen=True, omit_defaults=True):
     What core0 notes of a job before it runs it, to know after a crash that it had been started.
 
     ``runs`` counts this one; ``started`` is in ms since the epoch; ``pid`` is 0 until there is one; ``due``
-    is when it runs next, in ms since the epoch, if this run is over.
+    is when it runs next, in ms since the epoch, if this run is over; ``killed``: somebody has asked for its end.
     """
 
     runs: int = 0
     started: int = 0
     pid: int = 0
     due: int = 0
+    killed: bool = False
 
 
 encode = msgspec.json.encode

@@ -35,6 +35,13 @@ class Bookkeeping:
         """
         self._ledger.mark(job.seq, Mark(runs=job.runs, started=self._now(), pid=job.pid))
 
+    def condemned(self, job: Job) -> None:
+        """
+        Its end was asked for: whatever becomes of this core0, it does not run again.
+        """
+        started = int(job.started * 1000) or self._now()
+        self._ledger.mark(job.seq, Mark(runs=job.runs, started=started, pid=job.pid, killed=True))
+
     def waits(self, job: Job, seconds: float) -> None:
         """
         Its run is over, and it runs again after so long.

@@ -118,7 +118,7 @@ class Job:
         self.timer: IDelayedCall | None = None
         self.attached_to: Callable[[Job], None] | None = None
         self.detached_from: Callable[[Job], None] | None = None
-        self.done: Occurrence[Outcome | None] | None = None
+        self.done: Occurrence[Outcome | None] | None = None  # its first result, None if there is none
         self.watch: Callable[[str], object] | None = None
 
     @property

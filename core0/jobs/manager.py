@@ -251,15 +251,15 @@ class Jobs:
     def _finish(self, job: Job, outcome: Outcome) -> None:
         job.move(Phase.DONE)
         self._publish(job, outcome, keep=False)
-        self._forget(job, outcome)
+        self._forget(job)
         self._turn(self._queues.leave(job))
 
-    def _forget(self, job: Job, outcome: Outcome | None = None) -> None:
+    def _forget(self, job: Job) -> None:
         job.stop_timer()
         if self._jobs.get(job.id) is job:
             del self._jobs[job.id]
         if job.done is not None:
-            job.done.happen(outcome)
+            job.done.happen(None)
         self._changed()
 
     def _changed(self) -> None:
@@ -269,6 +269,8 @@ class Jobs:
 
     def _publish(self, job: Job, outcome: Outcome, *, keep: bool) -> None:
         self.on_ended(job, outcome)
+        if job.done is not None:
+            job.done.happen(outcome)
         self._books.ended(job, outcome, keep=keep)
 
     async def kill(self, id: str, signal: int | None) -> None:
@@ -283,15 +285,20 @@ class Jobs:
             raise Refusal(409, f"cannot send signal {signal} to job {id!r} while it is {job.state}: it has no process")
         if signal in DEADLY:
             job.verdict = State.KILLED
+            self._books.condemned(job)
         await self.send(job, signal)
 
     def _kill(self, job: Job) -> None:
         if job.live:
-            job.cut(State.KILLED)
+            self._condemn(job)
             return
         self._settle_waiting(job)
         self._finish_waiting(job)
         self._pump()
+
+    def _condemn(self, job: Job) -> None:
+        self._books.condemned(job)
+        job.cut(State.KILLED)
 
     def _settle_waiting(self, job: Job) -> None:
         self.waiting_bytes -= job.size
@@ -303,7 +310,7 @@ class Jobs:
     def _finish_waiting(self, job: Job) -> None:
         outcome = Outcome(state=State.KILLED, code=KILLED_CODE)
         self._publish(job, outcome, keep=False)
-        self._forget(job, outcome)
+        self._forget(job)
         self._turn(self._queues.leave(job))
 
     async def killall(self, but: str) -> Sequence[str]:
@@ -321,7 +328,7 @@ class Jobs:
             if place % AT_ONCE == AT_ONCE - 1:
                 await pause(self._clock, 0)  # thousands of them would keep the reactor for a second
             if job.live:
-                job.cut(State.KILLED)
+                self._condemn(job)
         self._pump()
         return sorted(job.id for job in killed)
 

@@ -4,11 +4,13 @@ Running a program: start it, feed it, read it, end it and all that came of it.
 
 import errno
 import os
+import pwd
 import shutil
 import signal
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from twisted.internet.defer import CancelledError, TimeoutError, ensureDeferred
@@ -68,8 +70,18 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """
     The environment of a job: nothing of core0's own.
     """
-    home = "/root" if os.geteuid() == 0 else os.path.expanduser("~")
-    return {"PATH": PATH, "LANG": "C.UTF-8", "HOME": home, **extra}
+    return {"PATH": PATH, "LANG": "C.UTF-8", "HOME": _home(), **extra}
+
+
+@cache
+def _home() -> str:
+    """
+    Of the user that core0 runs as; looked up once, since the look-up may ask a server.
+    """
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:
+        return "/"
 
 
 def locate(program: Program, env: Mapping[str, str]) -> str:

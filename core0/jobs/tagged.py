@@ -21,6 +21,7 @@ from core0.spawn import Start
 RLIMIT_LOCKS = 10
 KILL_ROUNDS = 50
 ROUND = 0.02  # seconds
+QUIET_LOOKS = 2  # in a row that find nothing: whoever forks and ends may be missed by one
 LEFT_WAIT = 10.0  # seconds
 _NAME = b"Max file locks"
 
@@ -89,10 +90,15 @@ class TaggedTree:
         """
         Stop all first, so that nothing forks meanwhile, then KILL.
         """
+        quiet = 0
         for _ in range(KILL_ROUNDS):
             pids = [pid for pid in self.pids() if procfs.alive(pid)]
-            if not pids and not self._orphaned():
-                return True
+            if not pids and not self.populated():
+                quiet += 1
+                if quiet == QUIET_LOOKS:
+                    return True
+                continue
+            quiet = 0
             for number in (signal.SIGSTOP, signal.SIGKILL):
                 for pid in pids:
                     _signal(pid, self._tag, number)
@@ -179,11 +185,11 @@ class TaggedTrees:
         """
         killed: set[int] = set()
         deadline = time.monotonic() + LEFT_WAIT
-        while time.monotonic() < deadline:
+        quiet = 0
+        while quiet < QUIET_LOOKS and time.monotonic() < deadline:
             tags = {pid: tag_of(pid) for pid in procfs.processes()}
             left = [pid for pid, tag in tags.items() if tag >> 40 == self._family and procfs.alive(pid)]
-            if not left:
-                break
+            quiet = 0 if left else quiet + 1
             killed.update(left)
             for pid in left:
                 _signal(pid, tags[pid], signal.SIGKILL)

@@ -5,6 +5,7 @@ The unfinished commands of a node, in Redis: claimed, marked, answered, many at 
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from msgspec.structs import replace
@@ -208,8 +209,9 @@ class Ledger:
             await pause(self._clock, 0)  # the rest of this turn may have more
             while self._pending or self._marking:
                 try:
+                    count = len(self._pending)  # what comes meanwhile may follow from marks that come meanwhile
                     await self._flush_marks()
-                    await self._flush_results()
+                    await self._flush_results(count)
                 except Lost:
                     await self._link.up()  # for good: raises
                     await pause(self._clock, 0)
@@ -237,11 +239,11 @@ class Ledger:
         for deferred in marked:
             deferred.callback(None)
 
-    async def _flush_results(self) -> None:
+    async def _flush_results(self, count: int) -> None:
         batch: list[Final | _Rejected] = []
         words: list[str | bytes | int] = [self._life, self._node]
         size = 0
-        for item in self._pending:
+        for item in islice(self._pending, count):
             if len(batch) == BATCH or (batch and size > BATCH_BYTES):
                 break
             batch.append(item)

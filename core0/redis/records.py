@@ -2,7 +2,6 @@
 Log records, live output and samples on their way to Redis, on a connection of their own: they never delay a result.
 """
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from core0.redis import keys
 from core0.redis.connection import Connection, Lost, ReplyError
 from core0.redis.link import Link
 from core0.redis.script import SAMPLE
+from core0.redis.window import Window
 from core0.waiting import Bell, Occurrence, pause
 
 MAX_ITEMS = 20_000
@@ -38,9 +38,11 @@ class RecordWriter:
         self._clock = clock
         self._link = link
         self._life = life
-        self._kept = _Window(most, most * RECORD)
+        self._kept = Window(most, most * RECORD)
         self._logs: list[bytes] = []
         self._streams: dict[str, list[bytes]] = {}
+        self._live: dict[str, Window] = {}
+        self._over: list[str] = []
         self._samples: list[tuple[str, Mapping[str, Any], float]] = []
         self._count = 0
         self._bytes = 0
@@ -92,6 +94,8 @@ class RecordWriter:
         """
         if self._roomy(len(line), last):
             self._streams.setdefault(job, []).append(line)
+        if last:
+            self._over.append(job)
 
     def sample(self, job: str, fields: Mapping[str, Any], life: float) -> None:
         """
@@ -129,6 +133,7 @@ class RecordWriter:
         dropped, self._dropped = self._dropped, 0
         count, self._count, self._bytes = self._count, 0, 0
         self._logs, self._streams, self._samples = [], {}, []
+        over, self._over = self._over, []
         if dropped:
             logs.append(self.tell_dropped(dropped, "Redis"))
         sent: list[Deferred[Any]] = []
@@ -138,8 +143,11 @@ class RecordWriter:
         for job, lines in streams.items():
             key = keys.stream(job)
             sent.append(connection.command("RPUSH", key, *lines))
-            sent.append(connection.command("LTRIM", key, -keys.MAX_STREAM, -1))
+            kept = self._live.setdefault(job, Window(keys.MAX_STREAM, keys.MAX_STREAM * RECORD))
+            sent.append(connection.command("LTRIM", key, -kept.add(len(lines), sum(map(len, lines))), -1))
             sent.append(connection.command("EXPIRE", key, self._life))
+        for job in over:
+            self._live.pop(job, None)
         for first in range(0, len(samples), SAMPLES):
             words: list[Any] = [keys.MAX_SAMPLES]
             for job, fields, life in samples[first : first + SAMPLES]:
@@ -154,45 +162,6 @@ class RecordWriter:
             self._dropped += dropped + count
             self._bell.ring()
             raise
-
-
-class _Window:
-    """
-    How many of the newest records fit.
-
-    :param most: records.
-    :param room: bytes; what was written before the first of these is not known, and counts for nothing.
-    """
-
-    __slots__ = ("_batches", "_count", "_full", "_most", "_room", "_size")
-
-    def __init__(self, most: int, room: int) -> None:
-        self._most = most
-        self._room = room
-        self._batches: deque[tuple[int, int]] = deque()
-        self._count = 0
-        self._size = 0
-        self._full = False
-
-    def add(self, count: int, size: int) -> int:
-        """
-        Write so many more, of so many bytes together.
-
-        :returns: how many are to stay.
-        """
-        self._batches.append((count, size))
-        self._count += count
-        self._size += size
-        while len(self._batches) > 1:
-            count, size = self._batches[0]
-            too_large = self._size > self._room
-            if not too_large and self._count - count < self._most:
-                break
-            self._full |= too_large
-            self._batches.popleft()
-            self._count -= count
-            self._size -= size
-        return min(self._count, self._most) if self._full else self._most
 
 
 def _first(failure: Failure) -> Failure:

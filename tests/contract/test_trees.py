@@ -256,15 +256,16 @@ forever()
         A signal reaches each of them once.
         """
         script = """
-signal.signal(signal.SIGUSR1, lambda *_: say("got"))
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGRTMIN])
 os.fork()
 if not os.fork():
     os.setsid()
 say("ready")
-forever()
+while signal.sigwait([signal.SIGRTMIN]):
+    say("got")
 """
         _, tree, reader = self.run_python(script, ready=4)
-        tree.signal(signal.SIGUSR1)
+        tree.signal(signal.SIGRTMIN)  # of these none is taken for another one that has come already
         self.assertEqual([b"got\n"] * 4, [self.line(reader) for _ in range(4)])
         self.assertTrue(self.kill(tree))
         self.assertEqual(b"", self.line(reader))

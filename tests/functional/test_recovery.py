@@ -175,6 +175,27 @@ class RecoveryTests(RestartTestCase):
         daemon.settle()
         exactly_one(daemon.results(), [long, short])
 
+    def test_killed(self) -> None:
+        """
+        What was being killed is KILLED, however often it could have run again.
+        """
+        daemon, file, gate = self.start("[jobs]\nkill_grace = 600.0")
+        stubborn = f"trap '' TERM; echo ran >> '{file}'; {gate.wait}"
+        ids = [
+            daemon.push("core.system", sh(stubborn), max_restart=5),
+            daemon.push("core.system", sh(stubborn), recurring_period=0.1),
+            daemon.push("core.system", sh(stubborn)),
+        ]
+        eventually(lambda: len(lines(file)) == 3, "all run")
+        self.assertEqual("true", daemon.run_command("core.kill", {"id": ids[0]})["data"])
+        self.assertEqual("true", daemon.run_command("core.kill", {"id": ids[1], "signal": "TERM"})["data"])
+        self.assertIn(ids[2], daemon.run_command("core.killall")["data"])
+        self.again(daemon)
+        daemon.settle()
+        for result in exactly_one(daemon.results(), ids).values():
+            self.assert_ended(("KILLED", 137, 1), result)
+        self.assertEqual(3, len(lines(file)))
+
     def test_queue(self) -> None:
         """
         The order within a queue stays as it was; what may run again keeps its place at the head.
