@@ -22,6 +22,7 @@ from core0.messages import Outcome, State, refusal
 from core0.waiting import Occurrence, Turns, pause
 
 KILLED_CODE = 137
+KILLED = Outcome(state=State.KILLED, code=KILLED_CODE)  # while it waited
 STARTING = 128  # jobs on their way to start at once; the others wait, which takes less memory
 START_BUDGET = 0.003  # seconds of a turn spent on starting programs, each some 0.3 ms
 AT_ONCE = 50  # jobs ended in one turn
@@ -117,12 +118,11 @@ class Jobs:
         """
         It has the turn of its queue, if it still wants it.
         """
-        if job is None or job.phase != Phase.WAITING:
-            return
-        if job.adapter.urgent:
-            self._start(job)
-        else:
-            self._ready.append(job)
+        if job is not None and job.phase == Phase.WAITING:
+            if job.adapter.urgent:
+                self._start(job)
+            else:
+                self._ready.append(job)
 
     def _pump(self) -> None:
         """
@@ -250,6 +250,9 @@ class Jobs:
 
     def _finish(self, job: Job, outcome: Outcome) -> None:
         job.move(Phase.DONE)
+        self._close(job, outcome)
+
+    def _close(self, job: Job, outcome: Outcome) -> None:
         self._publish(job, outcome, keep=False)
         self._forget(job)
         self._turn(self._queues.leave(job))
@@ -292,26 +295,20 @@ class Jobs:
         if job.live:
             self._condemn(job)
             return
-        self._settle_waiting(job)
-        self._finish_waiting(job)
+        self._take_out(job)
+        self._close(job, KILLED)
         self._pump()
 
     def _condemn(self, job: Job) -> None:
         self._books.condemned(job)
         job.cut(State.KILLED)
 
-    def _settle_waiting(self, job: Job) -> None:
+    def _take_out(self, job: Job) -> None:
         self.waiting_bytes -= job.size
         job.stop_timer()
         if not job.runs:
             job.started = job.ended = self._clock.seconds()
         job.move(Phase.DONE)
-
-    def _finish_waiting(self, job: Job) -> None:
-        outcome = Outcome(state=State.KILLED, code=KILLED_CODE)
-        self._publish(job, outcome, keep=False)
-        self._forget(job)
-        self._turn(self._queues.leave(job))
 
     async def killall(self, but: str) -> Sequence[str]:
         """
@@ -321,9 +318,9 @@ class Jobs:
         waiting = [job for job in killed if not job.live]
         for job in waiting:
             # before any of them ends: its queue's turn, or its room, is not for one of these
-            self._settle_waiting(job)
+            self._take_out(job)
         for job in waiting:
-            self._finish_waiting(job)
+            self._close(job, KILLED)
         for place, job in enumerate(killed):
             if place % AT_ONCE == AT_ONCE - 1:
                 await pause(self._clock, 0)  # thousands of them would keep the reactor for a second

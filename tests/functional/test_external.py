@@ -4,13 +4,13 @@ Clients use a server that is not core0's own.
 
 import json
 import signal
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.daemon import Daemon, eventually
 from tests.functional.served import ServedTestCase, state_of
-from tests.functional.shared import Gate, lines, sh
+from tests.functional.shared import lines, sh
 from tests.valkey import ServedDaemon, Valkey, exactly_one
 
 OWN = "core:default:3:4"
@@ -95,34 +95,25 @@ class TroubleTests(ServedTestCase):
         self.daemon.settle()
         self.daemon.forget()
 
-    def run_through(self, number: int) -> tuple[dict[str, Any], Gate]:
-        """
-        A job runs while the server is ended and started again; then others run.
-        """
-        gate, file = self.gate(), self.folder() / "file"
-        id = self.push_sh(f"echo ran >> {file}; {gate.wait}; echo end")
-        recurring = self.push_sh(f"echo recurs >> {file}", recurring_period=0.02)
-        self.daemon.result(recurring)
-        eventually(lambda: "ran" in lines(file), "it runs")
-        self.valkey.stop(number)
-        count = lines(file).count("recurs")
-        self.valkey.start()
-        gate.open()
-        self.assertEqual(("SUCCESS", "end\n"), (self.daemon.result(id)["state"], self.daemon.result(id)["streams"][0]))
-        eventually(lambda: lines(file).count("recurs") > count + 1, "the other goes on recurring")
-        self.assert_success(self.run_sh("true"))
-        self.assertEqual("KILLED", self.kill(recurring)["state"])
-        self.assertEqual(1, lines(file).count("ran"))
-        return self.daemon.result(id), gate
-
     def test_restarted(self) -> None:
         """
         When the server is started again core0 connects again; jobs go on, and each result arrives.
         """
         for number in (signal.SIGTERM, signal.SIGKILL):
-            self.run_through(number)
-            self.daemon.settle()
-            self.daemon.forget()
+            gate, file = self.gate(), self.folder() / "file"
+            id = self.push_sh(f"echo ran >> {file}; {gate.wait}; echo end")
+            recurring = self.push_sh(f"echo recurs >> {file}", recurring_period=0.02)
+            self.daemon.result(recurring)
+            eventually(lambda file=file: "ran" in lines(file), "it runs")
+            self.valkey.stop(number)
+            count = lines(file).count("recurs")
+            self.valkey.start()
+            gate.open()
+            self.assertEqual("end\n", self.daemon.result(id)["streams"][0])
+            eventually(lambda file=file, count=count: lines(file).count("recurs") > count + 1, "the other goes on")
+            self.assert_success(self.run_sh("true"))
+            self.assertEqual("KILLED", self.kill(recurring)["state"])
+            self.assertEqual(1, lines(file).count("ran"))
 
     def test_came_back_empty(self) -> None:
         """
