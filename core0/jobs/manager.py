@@ -17,7 +17,7 @@ from core0.interfaces import IJobs, ILedger
 from core0.jobs.bookkeeping import Bookkeeping
 from core0.jobs.job import Job, Phase
 from core0.jobs.queues import Queues
-from core0.jobs.restart import Recur, Retry, after_run, goes_on
+from core0.jobs.restart import Done, Retry, after_run, goes_on
 from core0.messages import Outcome, State, refusal
 from core0.waiting import Occurrence, Turns, pause
 
@@ -99,7 +99,8 @@ class Jobs:
         self.waiting_bytes += job.size
         wait = due - self._clock.seconds()
         if wait <= 0:
-            self._line_up(job)
+            if self._queues.enter(job):
+                self._turn(job)
             self._pump()
         elif not job.runs:
             self._defer(job, Phase.SLEEPING, wait)
@@ -109,10 +110,6 @@ class Jobs:
     def _defer(self, job: Job, phase: Phase, seconds: float) -> None:
         job.phase = phase
         job.timer = self._clock.callLater(seconds, self._again, job)
-
-    def _line_up(self, job: Job) -> None:
-        if self._queues.enter(job):
-            self._turn(job)
 
     def _turn(self, job: Job | None) -> None:
         """
@@ -216,20 +213,19 @@ class Jobs:
             self._forget(job)  # unfinished: the next core0 goes on with it
             return
         following = after_run(job.command, outcome, job.runs, job.step, job.ended - job.started)
-        if job.phase == Phase.STARTING:
-            self._finish(job, outcome)
+        if job.phase == Phase.STARTING or isinstance(following, Done):
+            job.move(Phase.DONE)
+            self._close(job, outcome)
         elif isinstance(following, Retry):
             job.step = following.step
             job.move(Phase.RETRYING)
             self._later(job, following.seconds)
-        elif isinstance(following, Recur):
+        else:
             self._publish(job, outcome, keep=True)
             job.runs = job.step = 0
             job.move(Phase.SLEEPING)
             self._turn(self._queues.leave(job))
             self._later(job, following.seconds)
-        else:
-            self._finish(job, outcome)
         self._pump()
         self._changed()
 
@@ -240,17 +236,12 @@ class Jobs:
             job.timer = self._clock.callLater(seconds, self._again, job)
 
     def _again(self, job: Job) -> None:
-        retry = job.phase == Phase.RETRYING
+        # while it retries it keeps the turn of its queue
+        has_turn = job.phase == Phase.RETRYING or self._queues.enter(job)
         job.move(Phase.WAITING)
-        if retry:
-            self._turn(job)  # it still has the turn of its queue
-        else:
-            self._line_up(job)
+        if has_turn:
+            self._turn(job)
         self._pump()
-
-    def _finish(self, job: Job, outcome: Outcome) -> None:
-        job.move(Phase.DONE)
-        self._close(job, outcome)
 
     def _close(self, job: Job, outcome: Outcome) -> None:
         self._publish(job, outcome, keep=False)
@@ -293,15 +284,12 @@ class Jobs:
 
     def _kill(self, job: Job) -> None:
         if job.live:
-            self._condemn(job)
+            self._books.condemned(job)
+            job.cut(State.KILLED)
             return
         self._take_out(job)
         self._close(job, KILLED)
         self._pump()
-
-    def _condemn(self, job: Job) -> None:
-        self._books.condemned(job)
-        job.cut(State.KILLED)
 
     def _take_out(self, job: Job) -> None:
         self.waiting_bytes -= job.size
@@ -324,8 +312,8 @@ class Jobs:
         for place, job in enumerate(killed):
             if place % AT_ONCE == AT_ONCE - 1:
                 await pause(self._clock, 0)  # thousands of them would keep the reactor for a second
-            if job.live:
-                self._condemn(job)
+            if job.phase != Phase.DONE:
+                self._kill(job)
         self._pump()
         return sorted(job.id for job in killed)
 

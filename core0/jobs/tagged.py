@@ -193,7 +193,8 @@ class TaggedTrees:
             killed.update(left)
             for pid in left:
                 _signal(pid, tags[pid], signal.SIGKILL)
-            time.sleep(ROUND)
+            if left:
+                time.sleep(ROUND)
         return len(killed)
 
     def close(self) -> None:

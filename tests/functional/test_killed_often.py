@@ -12,7 +12,7 @@ from tests.functional.served import RestartTestCase
 from tests.functional.shared import lines, sh
 from tests.valkey import ServedDaemon, exactly_one
 
-ROUNDS = 10
+ROUNDS = 9
 BATCH = 40  # commands pushed in each round
 RESTARTS = 3
 

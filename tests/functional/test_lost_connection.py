@@ -203,7 +203,7 @@ class LostConnectionTests(ServedTestCase):
         thread = threading.Thread(target=cutting)
         thread.start()
         try:
-            for number in range(15):
+            for number in range(10):
                 ids += self.push(f"cut-{number}", 30, file)
                 self.daemon.result(ids[-1])
         finally:

@@ -156,7 +156,7 @@ class StoppingTests(RestartTestCase):
             json.dumps({"id": id, "command": "core.system", "arguments": sh(f"echo {id} >> '{file}'")}) for id in ids
         ]
         daemon.push_raw(*pushed)
-        for _ in range(4):
+        for _ in range(3):
             count = len(lines(file)) + random.randrange(1, 40)
             eventually(lambda count=count: len(lines(file)) >= count or not daemon.unfinished(), "some have run")
             daemon.stop()
@@ -197,7 +197,7 @@ class EarlyTests(SynchronousTestCase):
         """
         with Daemon() as daemon:
             daemon.stop()
-            moments = ("starting up", "reactor class", "server.json", "redis.sock", "takes commands")
+            moments = ("reactor class", "server.json", "redis.sock")
             for moment in moments:
                 record = daemon.run / "redis" / "server.json"
                 size = len(daemon.output())

@@ -13,7 +13,8 @@ from core0.interfaces import ICommand
 from core0.jobs.job import Job
 from core0.jobs.manager import Jobs
 from core0.messages import Outcome, Result
-from tests.fakes import MemoryLedger, Work, make_job
+from tests.fakes import MemoryLedger
+from tests.work import Work, make_job
 
 NOW = 1_000_000.0  # seconds since the epoch
 

@@ -10,7 +10,8 @@ from zope.interface.verify import verifyObject
 from core0.interfaces import IJob
 from core0.jobs.job import NEXT, CannotMove, Job, Phase
 from core0.messages import State
-from tests.fakes import MemoryTree, make_job
+from tests.fakes import MemoryTree
+from tests.work import make_job
 
 
 class JobTests(SynchronousTestCase):

@@ -25,7 +25,8 @@ from core0.jobs.job import Job, Phase
 from core0.jobs.manager import Jobs
 from core0.messages import Outcome, State
 from core0.values import Final
-from tests.fakes import FAILED, MemoryLedger, MemoryTree, Work, make_job
+from tests.fakes import MemoryLedger, MemoryTree
+from tests.work import FAILED, Work, make_job
 
 LIMIT, WAITING = 3, 8
 REFUSED = Outcome(state=State.ERROR, code=127, refused=True)

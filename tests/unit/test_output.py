@@ -11,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from core0.interfaces import IRecords
 from core0.jobs.job import Job
 from core0.jobs.output import MAX_RECORD, Output
-from tests.fakes import MemoryRecords, make_job
+from tests.fakes import MemoryRecords
+from tests.work import make_job
 
 OUT, ERR = 1, 2
 TEXT = st.lists(st.sampled_from([b"\n", b"20::", b"9::", b":::", b"3:::", b"x", b"\xff", b"20", b":", b"ab"])).map(

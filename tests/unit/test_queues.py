@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from core0.jobs.job import Job
 from core0.jobs.queues import Queues
-from tests.fakes import make_job
+from tests.work import make_job
 
 
 class QueuesTests(SynchronousTestCase):

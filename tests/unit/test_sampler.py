@@ -13,7 +13,8 @@ from core0.jobs.job import Job
 from core0.jobs.sampler import Sampler
 from core0.jobs.usage import Gauge
 from core0.values import Usage
-from tests.fakes import MemoryRecords, MemoryTree, make_job
+from tests.fakes import MemoryRecords, MemoryTree
+from tests.work import make_job
 
 NOW = 1000.0
 
@@ -94,7 +95,7 @@ class SamplerTests(SynchronousTestCase):
         self.wait(61)
         self.assertEqual([5 * number for number in range(1, 13)], [time for id, time in self.sampled() if id == "a"])
         self.assertEqual([60], [time for id, time in self.sampled() if id == "b"])
-        self.assertEqual(60.0, self.records.samples[-1][2])
+        self.assertEqual({("a", 5.0), ("b", 60.0)}, {(job, life) for job, _, life in self.records.samples})
 
     def test_zero(self) -> None:
         """

@@ -10,8 +10,8 @@ from core0.interfaces import IAgent, ICommand
 from core0.jobs.job import Job
 from core0.messages import Level, Outcome, State
 from core0.startup import Startup
-from tests.fakes import FAILED, Stamp, Work
 from tests.unit.jobs import JobsCase
+from tests.work import FAILED, Stamp, Work
 
 
 class StartupOrderTests(JobsCase):

@@ -12,7 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from core0.jobs.usage import Gauge, Meter, total
 from core0.procfs import Figures
 from core0.values import Usage
-from tests.fakes import MemoryTree, at_once, make_job
+from tests.fakes import MemoryTree, at_once
+from tests.work import make_job
 
 MIB = 1 << 20
 

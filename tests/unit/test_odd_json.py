@@ -1,0 +1,64 @@
+"""
+A second look at what is not quite JSON.
+"""
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from core0 import odd_json
+
+ODD = st.floats() | st.text(st.characters(), max_size=3) | st.sampled_from(["\ud800", "a\udfff"]) | st.integers()
+VALUES = st.recursive(ODD, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ODD.map(str), inner, max_size=3))
+
+
+class OddJsonTests(SynchronousTestCase):
+    """
+    What Python reads.
+    """
+
+    def test_explained(self) -> None:
+        """
+        The first value that JSON cannot express is named with its place.
+        """
+        for payload, expected in (
+            (b'{"max_time": NaN}', "max_time: expected a finite number, got nan"),
+            (b'{"a": {"b": [1, -Infinity]}}', "a.b[1]: expected a finite number, got -inf"),
+            (b'{"max_time": 1e999}', "max_time: expected a finite number, got inf"),
+            (b'{"a": "\\ud800"}', "a: expected text without lone surrogates, got '\\ud800'"),
+            (b'{"a": {"\\udfff": 1}}', "a: expected names without lone surrogates, got '\\udfff'"),
+            (b"NaN", "command: expected a finite number, got nan"),
+        ):
+            self.assertEqual(expected, odd_json.explain(odd_json.load(payload)), payload)
+
+    def test_nothing_odd(self) -> None:
+        """
+        In what JSON can express there is nothing to explain.
+        """
+        values: list[Any] = [None, 1, 1.5, "é", [], {}, {"a": [{"b": "c"}]}, True]
+        for value in values:
+            self.assertIsNone(odd_json.explain(value))
+
+    def test_unreadable(self) -> None:
+        """
+        What is no JSON at all, too deep, or too long for a second look is nothing.
+        """
+        for payload in (b"", b"{", b"\xff", b"[" * 100_000, b"9" * 5000, b'"' + b"x" * odd_json.LARGEST + b'"'):
+            self.assertIsNone(odd_json.load(payload))
+
+    @given(VALUES)
+    def test_any_value(self, value: object) -> None:
+        """
+        Something is explained exactly if strict JSON in UTF-8 could not have said it, in words that it can.
+        """
+        found = odd_json.explain(value)
+        try:
+            json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+        except ValueError:
+            assert found is not None
+            found.encode()
+        else:
+            self.assertIsNone(found)
