@@ -12,7 +12,7 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import redis
 
@@ -68,7 +68,7 @@ class Daemon:
         """
         return str(self.run / "redis" / "sock" / "redis.sock")
 
-    def start(self, *, wait: bool = True) -> "Daemon":
+    def start(self, *, wait: bool = True) -> Self:
         """
         Start it; returns once it takes commands.
         """
@@ -194,8 +194,12 @@ class Daemon:
             eventually(lambda: "populated 0" in (path / "cgroup.events").read_text(), "cgroup empty")
             path.rmdir()
 
-    def __enter__(self) -> "Daemon":
-        return self.start()
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
 
     def __exit__(self, *exception: object) -> None:
         self.close()

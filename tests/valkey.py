@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import redis
 
@@ -129,16 +129,6 @@ class ServedDaemon(Daemon):
         self.valkey = valkey
         served = f'[redis]\nurl = "{url or valkey.url}"\nshared_queue = true\n{redis}\n[reboot]\ncommand = ["true"]\n'
         super().__init__(f"{config}\n{served}", **keywords)
-
-    def start(self, *, wait: bool = True) -> Self:
-        """
-        Start it; returns once it takes commands.
-        """
-        super().start(wait=wait)
-        return self
-
-    def __enter__(self) -> Self:
-        return self.start()
 
     def redis(self, **keywords: Any) -> redis.Redis:
         """

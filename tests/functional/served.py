@@ -48,8 +48,10 @@ class ServedTestCase(DaemonTestCase):
         """
         End both.
         """
-        super().tearDownClass()
-        cls.valkey.close()
+        try:
+            super().tearDownClass()
+        finally:
+            cls.valkey.close()
 
 
 class RestartTestCase(SynchronousTestCase):

@@ -39,8 +39,10 @@ class LostConnectionTests(ServedTestCase):
         """
         End all three.
         """
-        super().tearDownClass()
-        cls.proxy.close()
+        try:
+            super().tearDownClass()
+        finally:
+            cls.proxy.close()
 
     def tearDown(self) -> None:
         """

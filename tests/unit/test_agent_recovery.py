@@ -66,6 +66,16 @@ class RecoverTests(AgentCase):
         self.recover(Mark(runs=2), max_restart=1)
         self.assertEqual((State.INTERRUPTED, 2), (self.result("a").state, self.result("a").runs))
 
+    def test_killed(self) -> None:
+        """
+        What a client had killed is KILLED, and runs no more, recurring or not.
+        """
+        self.recover(Mark(runs=1, started=123_000, killed=True), recurring_period=10, max_restart=5)
+        result = self.result("a")
+        self.assertEqual((State.KILLED, 137, 1, 123_000), (result.state, result.code, result.runs, result.starttime))
+        self.assertEqual([], self.work.begun)
+        self.assert_answered()
+
     def test_repeatable(self) -> None:
         """
         What changes nothing simply runs again.
