@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
+from core0.clock import epoch
 from core0.commands.registry import Registry
 from core0.errors import Refusal, Undecodable
 from core0.interfaces import IAgent, ICommand, ICoreReactor, IJob, ILedger, IProcesses, IRecords
@@ -22,7 +23,7 @@ from core0.jobs.manager import KILLED_CODE, Jobs
 from core0.jobs.restart import goes_on, may_retry
 from core0.jobs.sampler import Sampler
 from core0.jobs.usage import Gauge
-from core0.messages import Command, Mark, Message, Outcome, State, refusal, rejection, result_of
+from core0.messages import Command, Mark, Message, Outcome, State, checked, refusal, rejection, result_of, shown
 from core0.reading import decode, digest, read_arguments
 from core0.values import Claim, Entry, Final, Usage
 from core0.waiting import pause
@@ -86,15 +87,15 @@ class Agent:
 
     def idle(self) -> bool:
         """
-        Whether nothing runs, and everything is answered.
+        Whether all that was taken has been started, and what has ended is answered.
         """
-        return not self.jobs.live and not self._ledger.entries()
+        return not self.jobs.lined_up() and not self._ledger.entries()
 
     def known(self) -> set[int]:
         """
         The numbers of the entries that are not to be admitted again.
         """
-        return self.jobs.entries() | self._ledger.entries()
+        return {job.seq for job in self.jobs.listed()} | self._ledger.entries()
 
     def uptime(self) -> float:
         """
@@ -142,11 +143,12 @@ class Agent:
             return None
         id = command.id or str(uuid.uuid5(_NAMELESS, f"{self.node}:{entry.seq}"))
         if (resident := self._resident(id)) is not None:
-            self._reject(entry, id, State.DUPLICATE_ID, f"id {id!r} is that of startup service {resident.id!r}")
+            whose = "a command that came without one" if resident.seq else "a startup service"
+            self._reject(entry, id, State.DUPLICATE_ID, f"id {shown(id)} is that of {whose}")
             return None
         adapter = self._registry.find(self, command.command)
         if adapter is None:
-            text = f"unknown command {command.command!r}; core.ping, core.system, info.os are some that exist"
+            text = f"unknown command {shown(command.command)}; core.ping, core.system, info.os are some that exist"
             self._answer(entry, command, id, None, refusal(404, text, State.UNKNOWN_CMD))
             return None
         try:
@@ -162,13 +164,13 @@ class Agent:
 
     def _resident(self, id: str) -> Job | None:
         """
-        The startup service of that id: it holds it without a claim.
+        The job of that id that holds it without a claim: a startup service, or a command that came without an id.
         """
         try:
             job = self.jobs.find(id)
         except Refusal:
             return None
-        return None if job.seq else job
+        return None if job.seq and job.digest else job
 
     def _at_once(self, adapter: ICommand) -> Outcome:
         """
@@ -178,13 +180,12 @@ class Agent:
         try:
             work.send(None)
         except StopIteration as done:
-            outcome: Outcome = done.value
-            return outcome
+            return checked(done.value)
         work.close()
         raise RuntimeError(f"{adapter.name} is declared instant, but it waits")
 
     def _answer(self, entry: Entry, command: Command, id: str, arguments: Struct | None, outcome: Outcome) -> None:
-        now = int(self._reactor.seconds() * 1000)
+        now = int(epoch(self._reactor) * 1000)
         runs = 0 if outcome.refused else 1
         result = result_of(command, id, outcome, container=self.core, starttime=now, time=0, runs=runs)
         self._ledger.finish(Final(entry.seq, id, digest(command, arguments) if command.id else "", result))
@@ -197,7 +198,7 @@ class Agent:
         self._answer(entry, command, error.id, None, refusal(400, str(error)))
 
     def _reject(self, entry: Entry, id: str | None, state: State, reason: str) -> None:
-        now = self._reactor.seconds()
+        now = epoch(self._reactor)
         self._ledger.reject(entry.seq, rejection(self.node, id, state, reason, entry.payload, now))
 
     async def _claim(self, jobs: Sequence[Job]) -> None:
@@ -210,7 +211,13 @@ class Agent:
         refused = {job.seq for job, granted in zip(named, answers, strict=True) if not granted}
         for job in jobs:
             mark = self._left.pop(job.seq, None)
-            if job.seq not in refused:
+            if job.seq in refused:
+                continue
+            if self._resident(job.id) is not None:  # it came while the claim was under way
+                reason = f"id {shown(job.id)} is that of another job by now"
+                now = epoch(self._reactor)
+                self._ledger.reject(job.seq, rejection(self.node, job.id, State.DUPLICATE_ID, reason, b"", now))
+            else:
                 self._go(job, mark)
 
     def _go(self, job: Job, mark: Mark | None) -> None:
@@ -245,12 +252,12 @@ class Agent:
     def _ended(self, job: Job, outcome: Outcome) -> None:
         if job.command.stream:
             flag = SUCCEEDED if outcome.state == State.SUCCESS else FAILED
-            now = int(self._reactor.seconds() * 1_000_000_000)
+            now = int(epoch(self._reactor) * 1_000_000_000)
             self._records.stream(job.id, Message(1, "", now, 1 << 16 | flag), True)
 
     async def _send(self, job: Job, signal: int) -> None:
         if job.tree is not None:
-            await self.in_thread(job.tree.signal, signal)
+            await self.processes.signal(job.tree, signal)
 
 
 async def in_pool(reactor: ICoreReactor, pool: ThreadPool, work: Callable[..., T], *arguments: Any) -> T:

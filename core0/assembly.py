@@ -4,6 +4,7 @@ What core0 is made of, put together in the order in which it is started.
 
 import os
 import resource
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from twisted.python.threadpool import ThreadPool
 from core0.agent import in_pool
 from core0.commands import COMMANDS
 from core0.commands.registry import Registry
-from core0.config import Config
+from core0.config import Config, Logging
 from core0.host import Host
 from core0.interfaces import ITrees
 from core0.jobs.logfiles import LogFiles
@@ -63,6 +64,7 @@ class Assembly:
         self.jobs: Jobs | None = None
         self.startup: Startup | None = None
         self.records: Records | None = None
+        self._writer: RecordWriter | None = None
         self.files = LogFiles(os.path.join(config.core.state_dir, "logs"), config.logging.max_bytes)
 
     async def start(self) -> None:
@@ -81,6 +83,16 @@ class Assembly:
         self.startup = Startup(self._reactor, host, host.jobs, registry.find)
         self.startup.start(self._config.startup)
         await self._take(host, ways_out)
+
+    def reload(self, logging: Logging) -> None:
+        """
+        Go by another ``[logging]`` from now on.
+        """
+        self.files.limit(logging.max_bytes)
+        if self.records is not None:
+            self.records.reload(logging.levels)
+        if self._writer is not None:
+            self._writer.keep(logging.redis_records)
 
     def _ground(self) -> "_Ground":
         """
@@ -125,7 +137,7 @@ class Assembly:
         pressure.start()
         undo.append(pressure.stop)
         other = Link(reactor, self.url, "writing records")
-        writer = RecordWriter(reactor, other, config.redis.result_ttl, config.logging.redis_records)
+        writer = self._writer = RecordWriter(reactor, other, config.redis.result_ttl, config.logging.redis_records)
         writer.start()
         undo.append(writer.stop)
         records = self.records = Records(reactor, self.node, 0, config.logging.levels, writer, self.files)
@@ -158,7 +170,7 @@ class Assembly:
             node=self.node,
             stats_interval=config.jobs.stats_interval,
             down=self._down,
-            can_go_down=bool(config.reboot.command) or os.geteuid() == 0,
+            obstacle=lambda: reboot_obstacle(config),
         )
         return host, registry
 
@@ -193,6 +205,18 @@ class _WaysOut:
     pressure: Pressure
     writer: RecordWriter
     records: Records
+
+
+def reboot_obstacle(config: Config) -> str:
+    """
+    Why the machine cannot be rebooted; empty if it can.
+    """
+    command = config.reboot.command
+    if command and shutil.which(command[0]) is None:
+        return f"[reboot] command: {command[0]!r} is no program that can be run"
+    if not command and os.geteuid() != 0:
+        return "core0 is not root; set [reboot] command to a program that can"
+    return ""
 
 
 def queues(config: Config, node: str) -> list[str]:

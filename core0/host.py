@@ -16,18 +16,19 @@ from core0.interfaces import IHost
 class Host(Agent):
     """
     :param down: brings the machine down, in order.
-    :param can_go_down: whether it could.
+    :param obstacle: says why that cannot be; empty if it can.
     """
 
-    def __init__(self, *arguments: Any, down: Callable[[], None], can_go_down: bool, **keywords: Any) -> None:
+    def __init__(self, *arguments: Any, down: Callable[[], None], obstacle: Callable[[], str], **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         self._down = down
-        self._can_go_down = can_go_down
+        self._obstacle = obstacle
 
     def reboot(self) -> None:
         """
         Begin; whatever is being answered is answered first.
         """
-        if not self._can_go_down:
-            raise Refusal(503, "cannot reboot: core0 is not root; set [reboot] command to a program that can")
+        obstacle = self._obstacle()
+        if obstacle:
+            raise Refusal(503, f"cannot reboot: {obstacle}")
         self._down()

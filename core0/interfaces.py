@@ -164,7 +164,13 @@ class IProcesses(Interface):
         Run a program to its end, and the processes that it leaves behind to theirs.
 
         :param spec: a :class:`core0.jobs.process.Program`.
-        :raises Refusal: it cannot be started: 127 not found, 126 not executable, 400 what it is given is wrong.
+        :raises Refusal: it cannot be started: 127 not found, 126 not executable, 400 what it is given is wrong, 503 it
+            cannot be started now.
+        """
+
+    async def signal(tree: ITree, number: int) -> None:
+        """
+        Send a signal once to each process of a tree; to none if the tree is closed before that is done.
         """
 
 

@@ -12,6 +12,8 @@ from msgspec import Meta, Raw, Struct
 
 MAX_ID = 1024  # bytes, UTF-8
 TEN_YEARS = 10 * 365 * 86400.0  # no timer needs more, and epoll cannot wait for infinity
+SHOWN = 80  # characters of what a client has sent, in an answer
+PASSING = 503  # the code of refusals that may not last: such a run may be retried
 MAX_SHOWN = 4096  # bytes of a payload on core:rejected
 
 Seconds = Annotated[float, Meta(le=TEN_YEARS)]
@@ -188,8 +190,10 @@ def rejection(node: str, id: str | None, state: State, reason: str, payload: byt
     """
     What goes on ``core:rejected`` for a payload; ``now`` in seconds since the epoch.
     """
-    shown = payload[:MAX_SHOWN].decode("utf-8", "replace")
-    return Rejection(time=int(now * 1000), node=node, id=id, state=state, reason=reason, payload=shown)
+    text = payload[:MAX_SHOWN].decode("utf-8", "replace")
+    return Rejection(
+        time=int(now * 1000), node=node, id=id, state=state, reason=printable(reason[:MAX_SHOWN]), payload=text
+    )
 
 
 def result_of(
@@ -209,7 +213,7 @@ def result_of(
         code=outcome.code,
         starttime=starttime,
         time=time,
-        tags=command.tags or [],
+        tags=[] if command.tags is None else command.tags,
         container=container,
         runs=runs,
         truncated=outcome.truncated,
@@ -237,5 +241,33 @@ def refusal(code: int, text: str, state: State = State.ERROR) -> Outcome:
     """
     The outcome of a command that core0 refuses, or fails at: the reason in words.
     """
-    printable = text.encode("utf-8", "replace").decode()  # file names may hold lone surrogates
-    return Outcome(state=state, code=code, data=encode(printable).decode(), level=Level.RESULT_JSON, refused=True)
+    data = encode(printable(text[:MAX_SHOWN])).decode()
+    return Outcome(state=state, code=code, data=data, level=Level.RESULT_JSON, refused=code != PASSING)
+
+
+def checked(outcome: object) -> Outcome:
+    """
+    What a command gave, if it is an outcome that can be written; other packages have commands, too.
+
+    :raises TypeError: it is none.
+    :raises UnicodeEncodeError: it has text that cannot be written.
+    """
+    if not isinstance(outcome, Outcome) or not isinstance(outcome.data, str) or not isinstance(outcome.critical, str):
+        raise TypeError(f"expected an Outcome with text in it, got {outcome!r:.200}")
+    outcome.data.encode()
+    outcome.critical.encode()
+    return outcome
+
+
+def printable(text: str) -> str:
+    """
+    Text that can be written as UTF-8: names of files may hold lone surrogates.
+    """
+    return text.encode("utf-8", "replace").decode()
+
+
+def shown(text: str) -> str:
+    """
+    What a client has sent, quoted in an answer: not longer than it takes to recognize it.
+    """
+    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}…")

@@ -2,11 +2,15 @@
 What /proc says of a process. All of it can be gone between two looks; then there is nothing to say.
 """
 
+import errno
 import os
+import time
 from dataclasses import dataclass
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_CROWDED = (errno.EMFILE, errno.ENFILE)
+_TRIES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +30,14 @@ class Figures:
 def read(path: str) -> bytes:
     """
     The whole of a small kernel file; empty if it is gone.
+
+    :raises OSError: too many files are open: that does not say that it is gone.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+    except OSError as error:
+        if error.errno in _CROWDED:
+            raise
         return b""
     try:
         # a short read is not the last one: lists of processes come in pieces of a page
@@ -41,6 +49,45 @@ def read(path: str) -> bytes:
         return b""
     finally:
         os.close(fd)
+
+
+def write(path: str, data: bytes) -> None:
+    """
+    Write to a kernel file at once.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, data)
+    finally:
+        os.close(fd)
+
+
+def open_process(pid: int) -> int | None:
+    """
+    A descriptor of a process; None if it is gone, or only a further thread of one. May wait: call it in a thread.
+
+    :raises OSError: too many files are open, and that stays so. While a program is being started it is so for moments.
+    """
+    for tries in range(_TRIES, 0, -1):
+        try:
+            return os.pidfd_open(pid)
+        except OSError as error:
+            if error.errno not in _CROWDED:
+                return None
+            if tries == 1:
+                raise
+        time.sleep(0.001)
+    return None
+
+
+def leads(pid: int) -> bool:
+    """
+    Whether this is a process, not one of its further threads: those have no descriptor.
+    """
+    fd = open_process(pid)
+    if fd is not None:
+        os.close(fd)
+    return fd is not None
 
 
 def parse_stat(data: bytes) -> tuple[bytes, list[bytes]] | None:

@@ -18,6 +18,8 @@ class _Identity(Struct):
     id: str | None = None
 
 
+SECOND_LOOK = 64 << 10  # bytes
+
 _decode_command = msgspec.json.Decoder(Command).decode
 _decode_identity = msgspec.json.Decoder(_Identity).decode
 _ARGUMENTS = TypeVar("_ARGUMENTS", bound=Struct)
@@ -101,7 +103,7 @@ def digest(command: Command, arguments: Struct | None) -> str:
         "recurring_period": command.recurring_period or 0.0,
         "log_levels": command.log_levels,
         "stream": bool(command.stream),
-        "tags": command.tags or [],
+        "tags": [] if command.tags is None else command.tags,
     }
     return hashlib.sha256(encode(content, order="sorted")).hexdigest()
 
@@ -130,8 +132,11 @@ def explain(error: msgspec.ValidationError, data: bytes, prefix: str) -> str:
 
 def _shown(data: bytes, path: str) -> str:
     """
-    The offending value itself, shortened; nothing where the path does not lead to one.
+    The offending value itself, shortened; nothing where the path does not lead to one, or in a large text: all of it
+    would have to be read once more.
     """
+    if len(data) > SECOND_LOOK:
+        return ""
     try:
         value = msgspec.json.decode(data)
         for name, index in _STEP.findall(path):

@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from core0.bucket import Bucket
+from core0.clock import epoch
 from core0.interfaces import IRecords
 from core0.messages import Level, Message, Record, encode
 
@@ -122,7 +123,7 @@ class Records:
         """
         A log record of now, JSON.
         """
-        message = Message(level, text, int(self._clock.seconds() * SECOND))
+        message = Message(level, text, int(epoch(self._clock) * SECOND))
         return encode(Record(self._core, self._node, job, message))
 
     def dropped(self, count: int, where: str) -> bytes:

@@ -10,17 +10,20 @@ import sys
 from typing import Any, NoReturn
 
 from twisted.application.service import IService, Service
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
 
 from core0.agent import in_pool
 from core0.assembly import Assembly
+from core0.clock import go_by_monotonic
 from core0.config import Config, load
 from core0.errors import ConfigError, Core0Error
 from core0.lock import Lock
+from core0.waiting import within
 
+SYNC_TIMEOUT = 30.0  # seconds
 LINUX_REBOOT_CMD_RESTART = 0x01234567
 
 
@@ -56,6 +59,7 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor
 
+    go_by_monotonic(reactor)
     config: Config = options.loaded
     try:
         for folder in (config.core.state_dir, config.core.run_dir):
@@ -171,9 +175,9 @@ class Core0(Service):
         except ConfigError as error:
             self._log.error("the configuration is not reloaded: {error}", error=error)
             return
-        parts.records.reload(config.logging.levels)
+        parts.reload(config.logging)
         parts.startup.start(config.startup)
-        self._log.info("configuration reloaded: [logging] levels, new [startup.*]")
+        self._log.info("configuration reloaded: [logging], [startup.*]")
 
     def _reboot(self) -> None:
         if not self._down:
@@ -181,13 +185,31 @@ class Core0(Service):
             self._reactor.callLater(0, self._reactor.stop)
 
     async def _go_down(self) -> None:
-        await in_pool(self._reactor, self._reactor.getThreadPool(), os.sync)
+        try:
+            await within(self._reactor, SYNC_TIMEOUT, in_pool(self._reactor, self._reactor.getThreadPool(), os.sync))
+        except TimeoutError:
+            self._log.error("file systems are not synced after {seconds} s; going on", seconds=SYNC_TIMEOUT)
         command = self._config.reboot.command
         self._log.info("bringing the machine down")
-        if command:
-            os.posix_spawnp(command[0], list(command), dict(os.environ), setsid=True)
-        else:
-            ctypes.CDLL(None, use_errno=True).reboot(LINUX_REBOOT_CMD_RESTART)
+        try:
+            if command:
+                os.posix_spawnp(command[0], list(command), dict(os.environ), setsid=True)
+            else:
+                reboot()
+        except OSError as error:
+            self._log.critical("the machine cannot be brought down: {error}", error=error)
+            atexit.register(_exit_failed)
+
+
+def reboot() -> None:
+    """
+    The system call. The file systems should be synced before.
+
+    :raises OSError: the kernel refuses.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.reboot(LINUX_REBOOT_CMD_RESTART) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def _exit_failed() -> None:

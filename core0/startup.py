@@ -36,16 +36,28 @@ class Startup:
         self._jobs = jobs
         self._find = find
         self._running: dict[str, Occurrence[bool]] = {}
+        self._started: dict[str, Service] = {}
 
     def start(self, services: Sequence[Service]) -> None:
         """
-        Start these, each once those that it waits for run. Those that were started before are left alone.
+        Start these, each once those that it waits for run. Those that run, or are on their way, are left alone; those
+        that failed are tried again.
         """
-        fresh = [service for service in services if service.name not in self._running]
+        fresh = [service for service in services if self._is_fresh(service)]
         for service in fresh:
             self._running[service.name] = Occurrence()
+            self._started[service.name] = service
         for service in fresh:
             Deferred.fromCoroutine(self._start(service)).addErrback(self._broken, service)
+
+    def _is_fresh(self, service: Service) -> bool:
+        if service.name not in self._running or self._running[service.name].value is False:
+            return True
+        if service != self._started[service.name]:
+            self._log.warn(
+                "service {name} runs as it was configured before, until core0 is restarted", name=service.name
+            )
+        return False
 
     def _broken(self, failure: Failure, service: Service) -> None:
         self._log.failure("cannot start service {name}", failure, name=service.name)

@@ -5,8 +5,10 @@ The ``core.*`` commands.
 import signal as signals
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 from zope.interface import implementer
 
+from core0.errors import Refusal
 from core0.interfaces import BaseCommand, IAgent, ICommand, IHost, IJob
 from core0.jobs.process import Program
 from core0.jobs.usage import total
@@ -67,6 +69,9 @@ class SystemArguments(Struct, frozen=True):
             raise ValueError('@name: expected a program, got ""')
         for place, text in enumerate(self.args or ()):
             check_text(f"args[{place}]", text)
+        for field in ("dir", "args", "env", "stdin"):
+            if not getattr(self, field):
+                force_setattr(self, field, None)  # the same as none: the same content
         for name, text in (self.env or {}).items():
             check_text("env", name)
             check_text(f"env[{name!r}]", text)
@@ -220,5 +225,7 @@ class Reboot(BaseCommand):
         """
         Begin to stop.
         """
+        if job.command.recurring_period or job.command.max_restart:
+            raise Refusal(400, "recurring_period, max_restart: a reboot that comes again would never end")
         self._host.reboot()
         return answer(True)

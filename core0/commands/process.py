@@ -71,7 +71,7 @@ def _command(id: str, command: Command) -> dict[str, object]:
         "recurring_period": command.recurring_period or 0,
         "log_levels": command.log_levels,
         "stream": bool(command.stream),
-        "tags": command.tags or [],
+        "tags": [] if command.tags is None else command.tags,
     }
 
 

@@ -5,6 +5,7 @@ What is written down of a job: that it starts, that it waits, how it ended.
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from core0.clock import epoch
 from core0.interfaces import ILedger
 from core0.jobs.job import Job
 from core0.messages import Mark, Outcome, result_of
@@ -61,7 +62,7 @@ class Bookkeeping:
             outcome,
             container=self._core,
             starttime=int(job.started * 1000),
-            time=int(max(0.0, job.ended - job.started) * 1000),
+            time=int(max(0.0, job.ended - job.began) * 1000),
             runs=job.runs,
         )
         traces = not job.adapter.repeatable
@@ -69,4 +70,4 @@ class Bookkeeping:
         self._ledger.finish(Final(job.seq, job.id, job.digest, result, keep, life, traces))
 
     def _now(self) -> int:
-        return int(self._clock.seconds() * 1000)
+        return int(epoch(self._clock) * 1000)

@@ -63,53 +63,66 @@ def _unescaped(field: bytes) -> bytes:
     return _OCTAL.sub(lambda found: bytes([int(found[1], 8)]), field)
 
 
-def _write(path: str, data: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, data)
-    finally:
-        os.close(fd)
+def _folders(path: str) -> list[str]:
+    """
+    A cgroup and those that were made in it, the outermost first.
+    """
+    stat = procfs.read(f"{path}/cgroup.stat")
+    if not stat or stat.startswith(b"nr_descendants 0\n"):
+        return [path]
+    return [folder for folder, _, _ in os.walk(path)]
 
 
 @implementer(ITree)
 class CgroupTree:
     """
-    The processes of one threaded cgroup.
+    The processes of one threaded cgroup, those in cgroups that they make in it included, until it is closed: its
+    directory is another tree's then.
     """
 
-    __slots__ = ("_trees", "path")
+    __slots__ = ("_closed", "_trees", "path")
 
     def __init__(self, trees: "CgroupTrees", path: str) -> None:
         self._trees = trees
+        self._closed = False
         self.path = path
 
     def populated(self) -> bool:
         """
         Whether any process of it is alive; zombies do not count.
         """
-        return b"populated 1" in procfs.read(f"{self.path}/cgroup.events")
+        if self._closed:
+            return False
+        try:
+            return b"populated 1" in procfs.read(f"{self.path}/cgroup.events")
+        except OSError:
+            return True  # no descriptor to look with: it is looked again
 
     def pids(self) -> Sequence[int]:
         """
         The living processes, threads told apart from them.
         """
-        return [pid for pid in self._threads() if _leads(pid)]
+        return [pid for pid in self._threads() if procfs.leads(pid)]
 
     def _threads(self) -> list[int]:
-        return [int(word) for word in procfs.read(f"{self.path}/cgroup.threads").split()]
+        if self._closed:
+            return []
+        lists = [procfs.read(f"{folder}/cgroup.threads") for folder in _folders(self.path)]
+        # closed meanwhile: what was read may be another job's
+        return [] if self._closed else [int(word) for words in lists for word in words.split()]
 
     def signal(self, number: int) -> None:
         """
         Send a signal to each process once.
         """
         for pid in self._threads():
-            try:
-                # a descriptor is only had of a thread group's leader, and cannot mean another process by now
-                fd = os.pidfd_open(pid)
-            except OSError:
+            # a descriptor is only had of a thread group's leader, and cannot mean another process by now
+            fd = procfs.open_process(pid)
+            if fd is None:
                 continue
             try:
-                signal.pidfd_send_signal(fd, number)
+                if not self._closed:
+                    signal.pidfd_send_signal(fd, number)
             except (ProcessLookupError, PermissionError):
                 pass
             finally:
@@ -122,14 +135,15 @@ class CgroupTree:
         for _ in range(KILL_ROUNDS):
             if not self.populated():
                 return True
-            self._freeze(True)
+            # what is made inside of it is frozen with it
+            self._freeze()
             self.signal(signal.SIGKILL)
             self._wait(ROUND)
         return not self.populated()
 
-    def _freeze(self, frozen: bool) -> None:
+    def _freeze(self) -> None:
         try:
-            _write(f"{self.path}/cgroup.freeze", b"1" if frozen else b"0")
+            procfs.write(f"{self.path}/cgroup.freeze", b"1")
         except OSError:
             pass  # without it KILL needs more rounds, no more
 
@@ -153,25 +167,35 @@ class CgroupTree:
         """
         Give the cgroup to the next job.
         """
-        self._trees.release(self)
-
-    def thaw(self) -> None:
-        """
-        Undo what ``kill`` did to the cgroup.
-        """
-        if procfs.read(f"{self.path}/cgroup.freeze")[:1] == b"1":
-            self._freeze(False)
+        if not self._closed:
+            self._closed = True
+            self._trees.release(self.path)
 
 
-def _leads(pid: int) -> bool:
+def _remove(path: str) -> None:
     """
-    Whether this is a process, not one of its further threads: those have no descriptor.
+    Remove an empty cgroup and those that were made in it; one that is not empty stays.
+    """
+    for folder in reversed(_folders(path)):
+        try:
+            os.rmdir(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.EBUSY):
+                raise
+
+
+def _clean(path: str) -> bool:
+    """
+    Undo what ``kill`` and its processes did to a cgroup.
+
+    :returns: whether it is as good as new.
     """
     try:
-        os.close(os.pidfd_open(pid))
+        if procfs.read(f"{path}/cgroup.freeze")[:1] == b"1":
+            procfs.write(f"{path}/cgroup.freeze", b"0")
+        return len(_folders(path)) == 1
     except OSError:
         return False
-    return True
 
 
 @implementer(ITrees)
@@ -184,7 +208,7 @@ class CgroupTrees:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._idle: list[CgroupTree] = []
+        self._idle: list[str] = []
         self._made = 0
         self._origin = ""
         self._home = -1
@@ -214,7 +238,7 @@ class CgroupTrees:
             self._enter()
             # an attempt: not every place in the hierarchy takes threaded children
             self._idle.append(self._make())
-            self._step(self._idle[0].path)
+            self._step(self._idle[0])
             os.write(self._home, b"0")
         except OSError as error:
             self.close()
@@ -228,70 +252,60 @@ class CgroupTrees:
     def _enter(self) -> None:
         self._origin = os.path.dirname(self.path)
         os.makedirs(self.path, exist_ok=True)
-        _write(f"{self.path}/cgroup.procs", b"0")
+        procfs.write(f"{self.path}/cgroup.procs", b"0")
         self._home = os.open(f"{self.path}/cgroup.threads", os.O_WRONLY | os.O_CLOEXEC)
 
-    def _make(self) -> CgroupTree:
+    def _make(self) -> str:
         while True:
             self._made += 1
-            tree = CgroupTree(self, f"{self.path}/job-{self._made}")
+            path = f"{self.path}/job-{self._made}"
             try:
-                os.mkdir(tree.path)
+                os.mkdir(path)
             except FileExistsError:
                 continue
             try:
-                _write(f"{tree.path}/cgroup.type", b"threaded")
+                procfs.write(f"{path}/cgroup.type", b"threaded")
             except OSError:
-                os.rmdir(tree.path)
+                os.rmdir(path)
                 raise
-            return tree
+            return path
 
     @staticmethod
     def _step(path: str) -> None:
-        _write(f"{path}/cgroup.threads", b"0")
+        procfs.write(f"{path}/cgroup.threads", b"0")
 
     def spawn(self, start: Start) -> tuple[int, ITree]:
         """
         Fork inside a job's cgroup.
         """
-        tree = self._idle.pop() if self._idle else self._make()
+        path = self._idle.pop() if self._idle else self._make()
         try:
-            self._step(tree.path)
+            self._step(path)
             try:
                 pid = start()
             finally:
                 os.write(self._home, b"0")
         except BaseException:
-            self.release(tree)
+            self.release(path)
             raise
-        return pid, tree
+        return pid, CgroupTree(self, path)
 
-    def release(self, tree: CgroupTree) -> None:
+    def release(self, path: str) -> None:
         """
         Keep an empty cgroup for the next job, or remove it.
         """
-        tree.thaw()
-        if len(self._idle) < MAX_IDLE:
-            self._idle.append(tree)
+        if len(self._idle) < MAX_IDLE and _clean(path):
+            self._idle.append(path)
         else:
-            self._remove(tree.path)
-
-    @staticmethod
-    def _remove(path: str) -> None:
-        try:
-            os.rmdir(path)
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.EBUSY):
-                raise
+            _remove(path)
 
     def _left(self) -> list[CgroupTree]:
         try:
             names = os.listdir(self.path)
-        except FileNotFoundError:
-            return []
-        idle = {tree.path for tree in self._idle}
+        except OSError:
+            return []  # there is none, or none to be seen from here
         paths = [f"{self.path}/{name}" for name in names if name.startswith("job-")]
-        return [CgroupTree(self, path) for path in paths if path not in idle]
+        return [CgroupTree(self, path) for path in paths if path not in self._idle]
 
     def kill_left(self) -> int:
         """
@@ -304,7 +318,7 @@ class CgroupTrees:
             killed += sum(len(tree.pids()) for tree in left)
             left = [tree for tree in left if not tree.kill()]
         for tree in self._left():
-            self._remove(tree.path)
+            _remove(tree.path)
         return killed
 
     def close(self) -> None:
@@ -315,11 +329,11 @@ class CgroupTrees:
             return
         os.close(self._home)
         self._home = -1
-        for tree in self._idle:
-            self._remove(tree.path)
+        for path in self._idle:
+            _remove(path)
         self._idle.clear()
         try:
-            _write(f"{self._origin}/cgroup.procs", b"0")
+            procfs.write(f"{self._origin}/cgroup.procs", b"0")
         except OSError:
             return  # its parent takes no processes any more; it stays where it is
-        self._remove(self.path)
+        _remove(self.path)

@@ -60,6 +60,7 @@ class Job:
         "adapter",
         "arguments",
         "attached_to",
+        "began",
         "command",
         "detached_from",
         "digest",
@@ -110,7 +111,8 @@ class Job:
         self.verdict: State | None = None
         self.tree: ITree | None = None
         self.pid = 0
-        self.started = 0.0
+        self.started = 0.0  # since the epoch; the next two are for durations
+        self.began = 0.0
         self.ended = 0.0
         self.step = 0
         self.due = 0  # the second of its next sample

@@ -56,6 +56,12 @@ class LogFiles:
         if self._thread is not None:
             self._thread.join(timeout=5.0)
 
+    def limit(self, total: int) -> None:
+        """
+        Let all files together have so many bytes from now on.
+        """
+        self._largest = max(total // PIECES, 4096)
+
     def reopen(self) -> None:
         """
         Somebody else moved the file away.

@@ -12,13 +12,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from core0.clock import epoch
 from core0.errors import Refusal
 from core0.interfaces import IJobs, ILedger
 from core0.jobs.bookkeeping import Bookkeeping
 from core0.jobs.job import Job, Phase
 from core0.jobs.queues import Queues
-from core0.jobs.restart import Done, Retry, after_run, goes_on
-from core0.messages import Outcome, State, refusal
+from core0.jobs.restart import LONGEST_WAIT, Done, Retry, after_run, goes_on
+from core0.messages import Outcome, State, checked, refusal, shown
 from core0.waiting import Occurrence, Turns, pause
 
 KILLED_CODE = 137
@@ -51,9 +52,8 @@ class Jobs:
         self._queues = Queues()
         self._turns = Turns(clock, START_BUDGET)
         self._starting = 0
-        self._pumping = False
+        self._pumping = self._stopping = False
         self.waiting_bytes = 0
-        self._stopping = False
         self._idle: Occurrence[None] | None = None
         self.live = 0
         self.on_room: Callable[[], None] = lambda: None
@@ -68,7 +68,14 @@ class Jobs:
         """
         if self.waiting_bytes >= MAX_WAITING_BYTES:
             return 0
-        return max(0, max(0, self._limit - self.live) + self._waiting - (len(self._jobs) - self.live))
+        live = min(self.live, self._limit)  # urgent ones beyond it count as waiting: no endless number of them
+        return max(0, self._limit - live + self._waiting - (len(self._jobs) - live))
+
+    def lined_up(self) -> int:
+        """
+        How many are ready to start.
+        """
+        return len(self._ready) + self._starting
 
     def listed(self) -> Sequence[Job]:
         """
@@ -76,19 +83,13 @@ class Jobs:
         """
         return list(self._jobs.values())
 
-    def entries(self) -> set[int]:
-        """
-        The numbers of the entries that jobs were made of.
-        """
-        return {job.seq for job in self._jobs.values()}
-
     def find(self, id: str) -> Job:
         """
         One of them.
         """
         job = self._jobs.get(id)
         if job is None:
-            raise Refusal(404, f"cannot find job {id!r}: it is not running, waiting or recurring here")
+            raise Refusal(404, f"cannot find job {shown(id)}: it is not running, waiting or recurring here")
         return job
 
     def submit(self, job: Job, due: float = 0.0) -> None:
@@ -97,7 +98,8 @@ class Jobs:
         """
         self._jobs[job.id] = job
         self.waiting_bytes += job.size
-        wait = due - self._clock.seconds()
+        # the clock may have been set back since that was written down
+        wait = min(due - epoch(self._clock), LONGEST_WAIT if job.runs else job.command.recurring_period or 0.0)
         if wait <= 0:
             if self._queues.enter(job):
                 self._turn(job)
@@ -112,10 +114,7 @@ class Jobs:
         job.timer = self._clock.callLater(seconds, self._again, job)
 
     def _turn(self, job: Job | None) -> None:
-        """
-        It has the turn of its queue, if it still wants it.
-        """
-        if job is not None and job.phase == Phase.WAITING:
+        if job is not None and job.phase == Phase.WAITING:  # else it does not want it any more
             if job.adapter.urgent:
                 self._start(job)
             else:
@@ -159,7 +158,7 @@ class Jobs:
             try:
                 await self._note(job)
                 self._begin(job)
-                outcome = await job.adapter.run(job)
+                outcome = checked(await job.adapter.run(job))
             except Refusal as error:
                 outcome = refusal(error.code, str(error))
             except CancelledError:
@@ -184,7 +183,7 @@ class Jobs:
         job.move(Phase.RUNNING)
         self._starting -= 1
         job.runs += 1
-        job.started = self._clock.seconds()
+        job.started, job.began = epoch(self._clock), self._clock.seconds()
         job.attached_to, job.detached_from = self._attached, self.on_stopped
         if job.command.max_time and job.command.max_time > 0:
             job.timer = self._clock.callLater(job.command.max_time, job.cut, State.TIMEOUT)
@@ -201,7 +200,7 @@ class Jobs:
         job.ended = self._clock.seconds()
         if job.phase == Phase.STARTING:
             self._starting -= 1
-            job.started = job.ended
+            job.started, job.began = epoch(self._clock), job.ended
 
     def _settle(self, job: Job, outcome: Outcome) -> None:
         """
@@ -212,7 +211,7 @@ class Jobs:
                 self._books.waits(job, 0.0)
             self._forget(job)  # unfinished: the next core0 goes on with it
             return
-        following = after_run(job.command, outcome, job.runs, job.step, job.ended - job.started)
+        following = after_run(job.command, outcome, job.runs, job.step, job.ended - job.began)
         if job.phase == Phase.STARTING or isinstance(following, Done):
             job.move(Phase.DONE)
             self._close(job, outcome)
@@ -276,7 +275,7 @@ class Jobs:
             self._kill(job)
             return
         if job.tree is None:
-            raise Refusal(409, f"cannot send signal {signal} to job {id!r} while it is {job.state}: it has no process")
+            raise Refusal(409, f"cannot signal job {shown(id)} while it is {job.state}: it has no process")
         if signal in DEADLY:
             job.verdict = State.KILLED
             self._books.condemned(job)
@@ -295,7 +294,7 @@ class Jobs:
         self.waiting_bytes -= job.size
         job.stop_timer()
         if not job.runs:
-            job.started = job.ended = self._clock.seconds()
+            job.started, job.began = epoch(self._clock), job.ended
         job.move(Phase.DONE)
 
     async def killall(self, but: str) -> Sequence[str]:

@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from core0.clock import epoch
 from core0.errors import Refusal
 from core0.interfaces import (
     ICoreReactor,
@@ -202,7 +203,7 @@ class Processes:
         """
         The whole life of one program, to the end of the last process that came of it.
         """
-        output = Output(job, self._records, self._buffer, self._reactor.seconds)
+        output = Output(job, self._records, self._buffer, lambda: epoch(self._reactor))
         child, protocol, tree, pid = self._start(spec, output)
         job.attached(tree, pid)
         cut = False
@@ -219,6 +220,12 @@ class Processes:
         if gone:
             tree.close()
         return self._outcome(protocol, output, cut)
+
+    async def signal(self, tree: ITree, number: int) -> None:
+        """
+        In a thread that none but trees wait for.
+        """
+        await self._in_pool(tree.signal, number)
 
     def _start(self, program: Program, output: Output) -> tuple[Child, _Protocol, ITree, int]:
         env = environment(program.env)

@@ -10,6 +10,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from core0.clock import epoch
 from core0.interfaces import IRecords
 from core0.jobs.job import Job
 from core0.jobs.usage import Gauge
@@ -88,7 +89,7 @@ class Sampler:
 
     async def _look(self, due: Sequence[Job]) -> None:
         _, usages = await self._gauge.look(due)
-        time = int(self._clock.seconds() * 1000)
+        time = int(epoch(self._clock) * 1000)
         for job, usage in zip(due, usages, strict=True):
             fields: dict[str, str | int | float] = {
                 "time": time,

@@ -6,6 +6,7 @@ exec, ``setsid`` and an emptied environment, every user may set it, and ``/proc/
 wanted to escape could set it; one that does so by accident is not known.
 """
 
+import errno
 import os
 import resource
 import signal
@@ -45,15 +46,16 @@ def tag_of(pid: int) -> int:
 @implementer(ITree)
 class TaggedTree:
     """
-    The processes of one tag.
+    The processes of one tag, until it is closed.
     """
 
-    __slots__ = ("_pid", "_tag", "_trees")
+    __slots__ = ("_closed", "_pid", "_tag", "_trees")
 
     def __init__(self, trees: "TaggedTrees", tag: int, pid: int) -> None:
         self._trees = trees
         self._tag = tag
         self._pid = pid
+        self._closed = False
 
     def populated(self) -> bool:
         """
@@ -62,13 +64,19 @@ class TaggedTree:
         forked another one just before it ended.
         """
         try:
+            return not self._closed and (self._grouped() or self._orphaned())
+        except OSError:
+            return True  # no descriptor to look with: it is looked again
+
+    def _grouped(self) -> bool:
+        try:
             os.killpg(self._pid, 0)
         except ProcessLookupError:
-            return self._orphaned()
+            return False
         except PermissionError:
             return True
         # the number may be another group's by now
-        return tag_of(self._pid) in (0, self._tag) or self._orphaned()
+        return tag_of(self._pid) in (0, self._tag)
 
     def _orphaned(self) -> bool:
         return any(tag_of(pid) == self._tag for pid in self._trees.strangers())
@@ -77,6 +85,8 @@ class TaggedTree:
         """
         All processes with the tag.
         """
+        if self._closed:
+            return []
         return [pid for pid in procfs.processes() if tag_of(pid) == self._tag]
 
     def signal(self, number: int) -> None:
@@ -121,6 +131,7 @@ class TaggedTree:
         """
         Forget its first process.
         """
+        self._closed = True
         self._trees.forget(self._pid)
 
 
@@ -128,9 +139,8 @@ def _signal(pid: int, tag: int, number: int) -> None:
     """
     Signal a process that still has the tag: its pid may be another's by now.
     """
-    try:
-        fd = os.pidfd_open(pid)
-    except OSError:
+    fd = procfs.open_process(pid)
+    if fd is None:
         return
     try:
         if tag_of(pid) == tag:
@@ -159,7 +169,10 @@ class TaggedTrees:
         self._last += 1
         tag = self._family << 40 | self._last
         usual = resource.getrlimit(RLIMIT_LOCKS)
-        resource.setrlimit(RLIMIT_LOCKS, (tag, usual[1]))
+        try:
+            resource.setrlimit(RLIMIT_LOCKS, (tag, usual[1]))
+        except ValueError as error:
+            raise OSError(errno.EOPNOTSUPP, "the hard limit on locks must be unlimited: set LimitLOCKS") from error
         try:
             pid = start()
         finally:
@@ -183,6 +196,7 @@ class TaggedTrees:
         """
         All processes of the family before the first job is started are left from before.
         """
+        self._untag()
         killed: set[int] = set()
         deadline = time.monotonic() + LEFT_WAIT
         quiet = 0
@@ -196,6 +210,14 @@ class TaggedTrees:
             if left:
                 time.sleep(ROUND)
         return len(killed)
+
+    def _untag(self) -> None:
+        """
+        This process may have been started by something that is left from before; it shall not end itself.
+        """
+        soft, hard = resource.getrlimit(RLIMIT_LOCKS)
+        if soft >> 40 == self._family:
+            resource.setrlimit(RLIMIT_LOCKS, (hard, hard))
 
     def close(self) -> None:
         """

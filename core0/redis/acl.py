@@ -10,7 +10,7 @@ from core0.redis import keys
 COMMANDS = (
     # a connection and what client libraries do with it
     "auth hello ping echo quit reset select command client|setname client|getname client|setinfo client|id client|info "
-    "client|no-evict client|no-touch client|reply time acl|whoami "
+    "client|no-touch client|reply time acl|whoami "
     # keys
     "exists ttl pttl type del unlink expire pexpire expiretime pexpiretime persist "
     # lists

@@ -5,25 +5,30 @@ A lost connection is an event that its user has to know of (what was in flight m
 whoever needs one connects, works until it is lost, and connects again.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import hiredis
 import txredisapi
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
 from twisted.internet.endpoints import (
     HostnameEndpoint,
     UNIXClientEndpoint,
     wrapClientTLS,
 )
-from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.ssl import optionsForClientTLS
 
 from core0.redis.url import RedisURL
+from core0.waiting import within
 
 CONNECT_TIMEOUT = 10.0  # seconds
+REPLY_TIMEOUT = 10.0  # seconds for all that is said before a connection is of use
+
+T = TypeVar("T")
+
 Lost = txredisapi.ConnectionError
 ReplyError = txredisapi.ResponseError
 RedisError = txredisapi.RedisError
@@ -170,16 +175,34 @@ async def connect(reactor: Any, url: RedisURL, on_message: Callable[[bytes], Non
         await endpoint(reactor, url).connect(_Once(connection))
     except ConnectingCancelledError as error:
         raise CancelledError from error
-    except (ConnectError, DNSLookupError, OSError) as error:
+    except CancelledError:
+        raise
+    except Exception as error:  # names that are none raise this and that
         raise Lost(f"cannot reach {url}: {error}") from error
     try:
-        if url.password is not None:
-            await connection.command("AUTH", *filter(None, (url.username, url.password)))
-        await connection.command("PING")
+        await in_time(reactor, str(url), _log_in(connection, url))
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+async def _log_in(connection: Connection, url: RedisURL) -> None:
+    if url.password is not None:
+        await connection.command("AUTH", *filter(None, (url.username, url.password)))
+    await connection.command("PING")
+
+
+async def in_time(reactor: Any, whom: str, conversation: Awaitable[T]) -> T:
+    """
+    The result of what is said on a new connection.
+
+    :raises Lost: the server takes too long; whoever calls closes the connection.
+    """
+    try:
+        return await within(reactor, REPLY_TIMEOUT, conversation)
+    except TimeoutError as error:
+        raise Lost(f"{whom} has not answered within {REPLY_TIMEOUT:.0f} s") from error
 
 
 async def _master(reactor: Any, url: RedisURL) -> RedisURL:
@@ -194,7 +217,8 @@ async def _master(reactor: Any, url: RedisURL) -> RedisURL:
             failure = error
             continue
         try:
-            address = await sentinel.command("SENTINEL", "get-master-addr-by-name", url.master)
+            question = sentinel.command("SENTINEL", "get-master-addr-by-name", url.master)
+            address = await in_time(reactor, f"the Sentinel at {host[0]}:{host[1]}", question)
         except RedisError as error:
             failure = error
             continue
@@ -208,4 +232,4 @@ async def _master(reactor: Any, url: RedisURL) -> RedisURL:
     raise failure
 
 
-__all__ = ["Connection", "Lost", "RedisError", "ReplyError", "connect"]
+__all__ = ["Connection", "Lost", "RedisError", "ReplyError", "connect", "in_time"]

@@ -8,14 +8,13 @@ queue has changed (client tracking, redirected to a second connection), and once
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from core0.redis import keys
 from core0.redis.connection import Connection, Lost, ReplyError, connect
 from core0.redis.link import Link
 from core0.redis.script import REREAD, TAKE, URGENT
+from core0.redis.task import Task
 from core0.redis.url import RedisURL
 from core0.values import Entry
 from core0.waiting import Bell, Occurrence, pause
@@ -89,7 +88,7 @@ class Consumer:
         self._ears: Connection | None = None
         self._waiting_for_room = False
         self._odd = 0
-        self._task: Deferred[None] | None = None
+        self._task = Task("taking commands has stopped")
         self._unfinished = keys.unfinished(node)
         self.ready: Occurrence[None] = Occurrence()
         self.full: Callable[[], bool] = lambda: False
@@ -99,22 +98,16 @@ class Consumer:
         Begin to take.
         """
         self._link.start()
-        self._task = Deferred.fromCoroutine(self._work())
-        self._task.addErrback(self._ended)
+        self._task.start(self._work())
 
     async def stop(self) -> None:
         """
         Take no more. What was taken meanwhile is among the unfinished, for the next start.
         """
-        if self._task is not None:
-            self._task.cancel()
+        self._task.stop()
         self._link.stop()
         if self._ears is not None:
             self._ears.close()
-
-    def _ended(self, failure: Failure) -> None:
-        if not failure.check(CancelledError, Lost):
-            self._log.failure("taking commands has stopped", failure)
 
     def ring(self) -> None:
         """

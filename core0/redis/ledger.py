@@ -2,24 +2,19 @@
 The unfinished commands of a node, in Redis: claimed, marked, answered, many at a time.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
-from msgspec.structs import replace
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from core0.clock import epoch
 from core0.interfaces import ILedger
 from core0.messages import (
     Mark,
     Rejection,
-    Result,
     State,
     decode_mark,
     encode,
@@ -28,21 +23,16 @@ from core0.messages import (
 from core0.redis import keys
 from core0.redis.connection import Lost, ReplyError
 from core0.redis.link import Link
+from core0.redis.outbox import SHORT, Item, Outbox, Rejected, shortened, size_of, words
 from core0.redis.script import CLAIM, FINISH, MARK
+from core0.redis.task import Task
 from core0.values import Claim, Final
 from core0.waiting import Bell, Occurrence, pause
 
 BATCH = 256  # writes at once
-BATCH_BYTES = 8 << 20
 PENDING_BYTES = 64 << 20  # streams of results that wait to be written; beyond that they are cut
-SHORT = 4096  # bytes of a stream that is cut
 RETRY = 1.0  # seconds
-
-
-@dataclass(frozen=True, slots=True)
-class _Rejected:
-    seq: int
-    rejection: Rejection
+SUSPICIOUS = 3  # times in a row that a batch could not be written; then its items are written one by one
 
 
 @implementer(ILedger)
@@ -60,13 +50,14 @@ class Ledger:
         self._life = life
         self._unfinished = keys.unfinished(node)
         self._marks = keys.marks(node)
-        self._pending: deque[Final | _Rejected] = deque()
-        self._bytes = 0
+        self._pending = Outbox()
+        self._failures = 0
+        self._singly = 0
         self._marking: dict[int, Mark] = {}
         self._marked: list[Deferred[None]] = []
         self._bell = Bell()
         self._quiet: Occurrence[None] | None = None
-        self._task: Deferred[None] | None = None
+        self._task = Task("the ledger has stopped writing")
         self.spare: Callable[[int], bool] = lambda size: False
         self.on_written: Callable[[int], None] = lambda size: None
 
@@ -75,26 +66,20 @@ class Ledger:
         Begin to write.
         """
         self._link.start()
-        self._task = Deferred.fromCoroutine(self._work())
-        self._task.addErrback(self._ended)
+        self._task.start(self._work())
 
     def stop(self) -> None:
         """
         Write no more.
         """
-        if self._task is not None:
-            self._task.cancel()
+        self._task.stop()
         self._link.stop()
-
-    def _ended(self, failure: Failure) -> None:
-        if not failure.check(CancelledError, Lost):
-            self._log.failure("the ledger has stopped writing", failure)
 
     def entries(self) -> set[int]:
         """
         The numbers of the entries whose results are not written yet.
         """
-        return {pending.seq for pending in self._pending}
+        return {item.content.seq for item in self._pending}
 
     async def unfinished(self) -> list[int]:
         """
@@ -118,12 +103,12 @@ class Ledger:
         Ask for all at once; but an answer that is still to be written comes before the claim of a later entry to its
         id.
         """
-        answered = {item.id: item.seq for item in reversed(self._pending) if isinstance(item, Final)}
-        late = [claim for claim in claims if answered.get(claim.id, claim.seq) < claim.seq]
-        granted = await self._claim([claim for claim in claims if claim not in late])
-        if late:
-            await self.flushed()
-            granted |= await self._claim(late)
+        before = self._pending.before(claims)
+        granted = await self._claim([claim for claim in claims if claim.seq not in before])
+        for items in before.values():
+            for item in items:
+                await item.written.wait()
+        granted |= await self._claim([claim for claim in claims if claim.seq in before])
         return [claim.seq in granted for claim in claims]
 
     async def _claim(self, claims: Sequence[Claim]) -> set[int]:
@@ -145,7 +130,7 @@ class Ledger:
         """
         payload = await self._ask("HGET", self._unfinished, str(seq)) or b""
         reason = f"id {id!r} stands for a command with other content, whose result is not {self._life} s old yet"
-        now = self._clock.seconds()
+        now = epoch(self._clock)
         self.reject(seq, rejection(self._node, id, State.DUPLICATE_ID, reason, payload, now))
 
     async def _ask(self, *words: str) -> Any:
@@ -176,19 +161,18 @@ class Ledger:
         """
         Written with all others of this turn.
         """
-        size = _size(final.result)
-        if self._bytes + size > PENDING_BYTES or (size > 2 * SHORT and self.spare(self._bytes + size)):
-            final = _shortened(final)
-            size = _size(final.result)
-        self._bytes += size
-        self._pending.append(final)
+        size = size_of(final.result)
+        pending = self._pending.size + size
+        if pending > PENDING_BYTES or (size > 2 * SHORT and self.spare(pending)):
+            final = shortened(final)
+        self._pending.add(final)
         self._wake()
 
     def reject(self, seq: int, rejection: Rejection) -> None:
         """
         Written with all others of this turn.
         """
-        self._pending.append(_Rejected(seq, rejection))
+        self._pending.add(Rejected(seq, rejection))
         self._wake()
 
     def _wake(self) -> None:
@@ -209,9 +193,9 @@ class Ledger:
             await pause(self._clock, 0)  # the rest of this turn may have more
             while self._pending or self._marking:
                 try:
-                    count = len(self._pending)  # what comes meanwhile may follow from marks that come meanwhile
+                    last = self._pending.last  # what comes meanwhile may follow from marks that come meanwhile
                     await self._flush_marks()
-                    await self._flush_results(count)
+                    await self._flush_results(last)
                 except Lost:
                     await self._link.up()  # for good: raises
                     await pause(self._clock, 0)
@@ -239,52 +223,51 @@ class Ledger:
         for deferred in marked:
             deferred.callback(None)
 
-    async def _flush_results(self, count: int) -> None:
-        batch: list[Final | _Rejected] = []
-        words: list[str | bytes | int] = [self._life, self._node]
-        size = 0
-        for item in islice(self._pending, count):
-            if len(batch) == BATCH or (batch and size > BATCH_BYTES):
-                break
-            batch.append(item)
-            if isinstance(item, _Rejected) or not item.keep:
-                self._marking.pop(item.seq, None)  # it would outlive the entry
-            line = _words(item)
-            size += len(line[-1])
-            words += line
+    async def _flush_results(self, last: int) -> None:
+        batch = self._pending.batch(last, 1 if self._singly else BATCH)
         if not batch:
             return
-        self.on_written(size)
-        conflicts = await self._link.call(FINISH, (self._unfinished, self._marks, keys.REJECTED), words)
+        try:
+            conflicts = await self._write(batch)
+        except (Lost, ReplyError):
+            self._doubt(batch)
+            raise
+        self._failures = 0
+        self._singly = max(0, self._singly - 1)
         for item in batch:
-            self._pending.popleft()
-            if isinstance(item, Final):
-                self._bytes -= _size(item.result)
+            self._pending.done(item)
         for place in conflicts:
-            final = batch[place - 1]
+            final = batch[place - 1].content
             if isinstance(final, Final):
                 await self._conflict(final.seq, final.id)
 
+    async def _write(self, batch: Sequence[Item]) -> Sequence[int]:
+        """
+        :returns: the places (from 1) of those whose id stands for other content.
+        """
+        sent: list[str | bytes | int] = [self._life, self._node]
+        size = 0
+        for item in batch:
+            if item.kept is None:
+                self._marking.pop(item.content.seq, None)  # it would outlive the entry
+            line = words(item.content, self._node, self._clock.seconds)
+            size += len(line[-1])
+            sent += line
+        self.on_written(size)
+        connection = await self._link.up()
+        keys_of = (self._unfinished, self._marks, keys.REJECTED)
+        conflicts: Sequence[int] = await self._link.once(connection, FINISH, keys_of, sent)
+        return conflicts
 
-def _words(item: Final | _Rejected) -> tuple[str, str, str, str, str, bytes]:
-    if isinstance(item, _Rejected):
-        return "r", str(item.seq), "", "", "0", encode(item.rejection)
-    kind = ("k" if item.keep else "f") + ("t" if item.traces else "")
-    return kind, str(item.seq), item.id, item.digest, str(int(item.life)), encode(item.result)
-
-
-def _size(result: Result) -> int:
-    return len(result.data) + len(result.critical) + len(result.streams[0]) + len(result.streams[1])
-
-
-def _shortened(final: Final) -> Final:
-    """
-    With the ends of the streams only; ``truncated`` says so.
-    """
-    streams, truncated = final.result.streams, final.result.truncated
-    short = tuple(text[-SHORT:] for text in streams)
-    dropped = tuple(
-        before + len(text.encode()) - len(kept.encode())
-        for before, text, kept in zip(truncated, streams, short, strict=True)
-    )
-    return replace(final, result=replace(final.result, streams=short, truncated=dropped))
+    def _doubt(self, batch: Sequence[Item]) -> None:
+        """
+        When this happens again and again one of them may be the reason: the others shall not wait for it.
+        """
+        if self._singly:
+            self._singly -= 1
+            self._pending.put_off(batch[0])
+            return
+        self._failures += 1
+        if self._failures >= SUSPICIOUS:
+            self._failures = 0
+            self._singly = len(batch)

@@ -5,12 +5,19 @@ A connection that is made again whenever it is lost.
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from core0.redis.connection import Connection, Lost, RedisError, ReplyError, connect
+from core0.redis.connection import (
+    Connection,
+    Lost,
+    RedisError,
+    ReplyError,
+    connect,
+    in_time,
+)
 from core0.redis.script import SCRIPTS, Script
+from core0.redis.task import Task
 from core0.redis.url import RedisURL
 from core0.waiting import Occurrence, pause
 
@@ -39,21 +46,19 @@ class Link:
         self._prepare = prepare
         self._connection: Connection | None = None
         self._up: Occurrence[Connection] = Occurrence()
-        self._task: Deferred[None] | None = None
+        self._task = Task(f"{name}: nobody connects any more")
 
     def start(self) -> None:
         """
         Begin to connect.
         """
-        self._task = Deferred.fromCoroutine(self._keep())
-        self._task.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        self._task.start(self._keep())
 
     def stop(self) -> None:
         """
         Disconnect for good; whoever still waits for a reply gets :class:`Lost`.
         """
-        if self._task is not None:
-            self._task.cancel()
+        self._task.stop()
         if self._connection is not None:
             self._connection.close()
         self._up.happen(None)  # type: ignore[arg-type] # tells those who wait that there will be none
@@ -85,13 +90,16 @@ class Link:
     async def _connect(self) -> Connection:
         connection = await connect(self._reactor, self._url)
         try:
-            for script in SCRIPTS:
-                await connection.command("SCRIPT", "LOAD", script.text)
-            await self._prepare(connection)
+            await in_time(self._reactor, f"{self._url}", self._introduce(connection))
         except BaseException:
             connection.close()
             raise
         return connection
+
+    async def _introduce(self, connection: Connection) -> None:
+        for script in SCRIPTS:
+            await connection.command("SCRIPT", "LOAD", script.text)
+        await self._prepare(connection)
 
     def _look_after(self, connection: Connection) -> None:
         if connection.stuck():

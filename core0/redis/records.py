@@ -5,7 +5,7 @@ Log records, live output and samples on their way to Redis, on a connection of t
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -14,6 +14,7 @@ from core0.redis import keys
 from core0.redis.connection import Connection, Lost, ReplyError
 from core0.redis.link import Link
 from core0.redis.script import SAMPLE
+from core0.redis.task import Task
 from core0.redis.window import Window
 from core0.waiting import Bell, Occurrence, pause
 
@@ -49,7 +50,7 @@ class RecordWriter:
         self._dropped = 0
         self._bell = Bell()
         self._quiet: Occurrence[None] | None = None
-        self._task: Deferred[None] | None = None
+        self._task = Task("records are not written any more")
         self.tell_dropped: Callable[[int, str], bytes] = lambda count, where: b""
 
     def start(self) -> None:
@@ -57,20 +58,20 @@ class RecordWriter:
         Begin to write.
         """
         self._link.start()
-        self._task = Deferred.fromCoroutine(self._work())
-        self._task.addErrback(self._ended)
+        self._task.start(self._work())
 
     def stop(self) -> None:
         """
         Write no more.
         """
-        if self._task is not None:
-            self._task.cancel()
+        self._task.stop()
         self._link.stop()
 
-    def _ended(self, failure: Failure) -> None:
-        if not failure.check(CancelledError, Lost):
-            self._log.failure("records are not written any more", failure)
+    def keep(self, most: int) -> None:
+        """
+        Keep so many log records in Redis from now on.
+        """
+        self._kept = Window(most, most * RECORD)
 
     def _roomy(self, size: int, needed: bool = False) -> bool:
         if not needed and (self._count >= MAX_ITEMS or self._bytes + size > MAX_BYTES):

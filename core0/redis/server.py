@@ -2,31 +2,28 @@
 The Redis server that core0 starts, watches and stops: Valkey, on a unix socket.
 """
 
-import json
 import os
 import secrets
-import signal
-import time
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from core0 import procfs
 from core0.errors import ServerFailed
 from core0.reaper import Reaper
 from core0.redis import acl
 from core0.redis.connection import RedisError, connect
+from core0.redis.files_lock import INHERITED, STOP_TIMEOUT, FilesLock, write_private
 from core0.redis.server_settings import ServerSettings, configuration, find_program
+from core0.redis.task import Task
 from core0.redis.url import RedisURL
 from core0.spawn import Child, Launch, Surroundings
 from core0.waiting import Occurrence, pause, within
 
-START_TIMEOUT = 30.0  # seconds until it answers; a large append-only file takes a while
-STOP_TIMEOUT = 20.0  # seconds; it writes its file to the end
+START_TIMEOUT = 30.0  # seconds until it answers, or says that it reads its append-only file: that takes its time
+TELL = 10.0  # seconds between records that it does
 FIRST_LOOK, LAST_LOOK = 0.005, 0.2  # seconds between looks whether it answers
 FIRST_WAIT, LONGEST_WAIT = 0.1, 30.0  # seconds before it is started again
 HEALTHY = 60.0  # seconds after which that begins anew
@@ -93,10 +90,10 @@ class EmbeddedServer:
         self._settings = settings
         self._password = secrets.token_hex(32)
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        self._record = os.path.join(settings.run_dir, "server.json")
+        self._lock = FilesLock(reactor, settings)
         self._config = os.path.join(settings.run_dir, "server.conf")
         self._running: RunningServer | None = None
-        self._task: Deferred[None] | None = None
+        self._task = Task("the server is not watched any more")
         self.url = RedisURL(path=settings.socket, username=acl.ADMIN, password=self._password)
 
     async def start(self) -> RunningServer:
@@ -106,15 +103,10 @@ class EmbeddedServer:
         :raises ServerFailed: it does not come up; says what it said.
         """
         self._prepare()
-        await self._clear_left()
+        await self._lock.take()
         running = await self._start()
-        self._task = Deferred.fromCoroutine(self._watch())
-        self._task.addErrback(self._unwatched)
+        self._task.start(self._watch())
         return running
-
-    def _unwatched(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):
-            self._log.failure("the server is not watched any more", failure)
 
     def _prepare(self) -> None:
         settings = self._settings
@@ -126,61 +118,41 @@ class EmbeddedServer:
             if found.st_uid != os.geteuid():
                 raise ServerFailed(f"{guard} belongs to somebody else; who can enter it commands this machine")
             os.chmod(guard, 0o700)
-        _write_private(self._config, configuration(settings, self._password))
-
-    async def _clear_left(self) -> None:
-        """
-        A core0 that was killed leaves its server; two must not write the same file.
-        """
-        try:
-            with open(self._record, encoding="utf-8") as file:
-                left = json.load(file)
-            pid, started = int(left["pid"]), int(left["started"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return
-        if not _is(pid, started):
-            return
-        self._log.info("a server is left from before, process {pid}; ending it", pid=pid)
-        for number, seconds in ((signal.SIGTERM, STOP_TIMEOUT), (signal.SIGKILL, STOP_TIMEOUT)):
-            _signal(pid, started, number)
-            deadline = time.monotonic() + seconds
-            while _is(pid, started) and procfs.alive(pid):
-                if time.monotonic() > deadline:
-                    break
-                await pause(self._reactor, 0.02)
-            else:
-                return
-        raise ServerFailed(f"cannot end the server that was left from before, process {pid}")
+        write_private(self._config, configuration(settings, self._password))
 
     async def _start(self) -> RunningServer:
         program = find_program(self._settings.program)
         launch = Launch(program, [program, self._config], {"PATH": os.environ.get("PATH", ""), "LANG": "C"}, "/")
         protocol = _Protocol()
         try:
-            child = Child(
-                self._reactor, self._reaper, self._surroundings, protocol, launch, {0: self._null, 1: "r", 2: "r"}
-            )
+            child = Child(self._reactor, self._reaper, self._surroundings, protocol, launch, self._pipes())
         except OSError as error:
             raise ServerFailed(f"cannot start {program}: {error.strerror}") from error
-        pid = child.pid
-        if pid is not None:
-            _write_private(self._record, json.dumps({"pid": pid, "started": _started(pid)}))
         running = RunningServer(self.url, child, protocol)
         try:
-            await self._answers(protocol, child)
+            if child.pid is not None:
+                self._lock.record(child.pid)
+            await self._answers(protocol)
         except BaseException:
             _try(lambda: child.signalProcess("KILL"))
             raise
         self._running = running
         return running
 
-    async def _answers(self, protocol: _Protocol, child: Child) -> None:
+    def _pipes(self) -> dict[int, int | str]:
+        return {0: self._null, 1: "r", 2: "r", INHERITED: self._lock.fd}
+
+    async def _answers(self, protocol: _Protocol) -> None:
         deadline = self._reactor.seconds() + START_TIMEOUT
+        told = self._reactor.seconds()
         step = FIRST_LOOK
         while not protocol.ended.happened and self._reactor.seconds() < deadline:
             try:
                 connection = await connect(self._reactor, self.url)
-            except RedisError:
+            except RedisError as error:
+                if str(error).startswith("LOADING"):
+                    deadline = self._reactor.seconds() + START_TIMEOUT
+                    told = self._tell_loading(told)
                 await pause(self._reactor, step)
                 step = min(step * 1.5, LAST_LOOK)
                 continue
@@ -190,6 +162,16 @@ class EmbeddedServer:
         if protocol.ended.happened:
             raise ServerFailed(f"the server ended at once ({protocol.ended.value}): {said or 'it said nothing'}")
         raise ServerFailed(f"the server did not answer within {START_TIMEOUT:.0f} s: {said or 'it said nothing'}")
+
+    def _tell_loading(self, told: float) -> float:
+        """
+        :returns: when it was told last, or now.
+        """
+        now: float = self._reactor.seconds()
+        if now - told < TELL:
+            return told
+        self._log.info("the server still reads what it has stored")
+        return now
 
     async def _watch(self) -> None:
         """
@@ -208,15 +190,14 @@ class EmbeddedServer:
             wait = min(wait * 2, LONGEST_WAIT)
             try:
                 await self._start()
-            except ServerFailed as error:
-                self._log.error("{error}", error=error)
+            except (ServerFailed, OSError) as error:
+                self._log.error("cannot start the server: {error}", error=error)
 
     async def stop(self) -> None:
         """
         Have it write everything, and wait for its end.
         """
-        if self._task is not None:
-            self._task.cancel()
+        self._task.stop()
         running, self._running = self._running, None
         if running is None:
             return
@@ -228,8 +209,8 @@ class EmbeddedServer:
                 break
             except Exception:
                 continue
-        for path in (self._record, self._config):
-            _try(lambda path=path: os.unlink(path))  # type: ignore[misc]
+        _try(lambda: os.unlink(self._config))
+        self._lock.release()
 
     @property
     def pid(self) -> int | None:
@@ -245,38 +226,3 @@ def _try(action: Callable[[], Any]) -> bool:
     except Exception:
         return False
     return True
-
-
-def _started(pid: int) -> int:
-    found = procfs.figures(pid)
-    return found.started if found else 0
-
-
-def _is(pid: int, started: int) -> bool:
-    """
-    Whether this is still the process that was recorded: pids come again, pids with start times do not.
-    """
-    return bool(started) and _started(pid) == started
-
-
-def _signal(pid: int, started: int, number: int) -> None:
-    try:
-        fd = os.pidfd_open(pid)
-    except OSError:
-        return
-    try:
-        if _is(pid, started):
-            signal.pidfd_send_signal(fd, number)
-    except ProcessLookupError:
-        pass
-    finally:
-        os.close(fd)
-
-
-def _write_private(path: str, text: str) -> None:
-    fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)
-    os.replace(f"{path}.new", path)

@@ -14,6 +14,9 @@ from core0.config_reader import split_host
 from core0.errors import Core0Error, ServerFailed
 from core0.redis import acl
 
+MOST_UNREAD = 128 << 20  # bytes: twice the largest result
+UNREAD_FOR_LONG, LONG = 32 << 20, 60  # bytes, seconds: who reads at all is done by then
+
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
@@ -24,6 +27,7 @@ class ServerSettings:
     :ivar memory: bytes.
     :ivar listen: host and port, or None.
     :ivar password: of clients on TCP; None without.
+    :ivar unread: bytes of replies that one connection may leave unread.
     """
 
     program: str
@@ -33,6 +37,7 @@ class ServerSettings:
     memory: int
     listen: tuple[str, int] | None = None
     password: str | None = None
+    unread: int = MOST_UNREAD
 
 
 def find_program(program: str) -> str:
@@ -73,6 +78,8 @@ def configuration(settings: ServerSettings, admin_password: str) -> str:
         "maxmemory-policy noeviction",
         "client-query-buffer-limit 1gb",
         "proto-max-bulk-len 512mb",
+        f"client-output-buffer-limit normal {settings.unread} {UNREAD_FOR_LONG} {LONG}",
+        f"client-output-buffer-limit pubsub 32mb 8mb {LONG}",
         "maxclients 10000",
         "tcp-keepalive 60",
         "lua-time-limit 60000",
@@ -105,6 +112,8 @@ def server_settings(config: Config) -> ServerSettings:
         memory=memory,
         listen=split_host(redis.listen) if redis.listen else None,
         password=client_password(redis.password_file) if redis.listen else None,
+        # core0 itself takes several of the largest commands in one reply
+        unread=max(MOST_UNREAD, 2 * redis.max_command + MOST_UNREAD // 2),
     )
 
 
@@ -114,14 +123,9 @@ def client_password(path: str) -> str:
 
     :raises Core0Error: the file is empty, or others can read it.
     """
-    try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        pass
-    else:
-        with os.fdopen(fd, "w") as file:
-            file.write(secrets.token_urlsafe(32) + "\n")
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    if not os.path.exists(path):
+        _make_password(path)
     if os.stat(path).st_mode & 0o077:
         raise Core0Error(f"{path} can be read by others; chmod 600 it")
     with open(path, encoding="utf-8") as file:
@@ -129,3 +133,21 @@ def client_password(path: str) -> str:
     if not password:
         raise Core0Error(f"{path} is empty; delete it to have a password made, or write one into it")
     return password
+
+
+def _make_password(path: str) -> None:
+    """
+    All of it or nothing, whenever core0 or the machine dies; whoever makes it first has made it.
+    """
+    new = f"{path}.{secrets.token_hex(8)}"
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(fd, "w") as file:
+            file.write(secrets.token_urlsafe(32) + "\n")
+            file.flush()
+            os.fsync(fd)
+        os.link(new, path)
+    except FileExistsError:
+        pass
+    finally:
+        os.unlink(new)

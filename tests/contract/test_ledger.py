@@ -21,8 +21,9 @@ from core0.messages import (
     result_of,
 )
 from core0.redis import keys
-from core0.redis.ledger import SHORT, Ledger
+from core0.redis.ledger import Ledger
 from core0.redis.link import Link
+from core0.redis.outbox import RESULT_BYTES, SHORT
 from core0.redis.url import parse
 from core0.values import Claim, Final
 from core0.waiting import pause

@@ -5,17 +5,22 @@ All processes that come of a job, whatever they do: what holds for cgroups holds
 import os
 import resource
 import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
 
 from core0 import procfs
 from core0.errors import Core0Error
+from core0.interfaces import ITrees
 from core0.jobs import cgroup
 from core0.jobs.cgroup import CgroupTrees, own_path
 from core0.jobs.tagged import RLIMIT_LOCKS, TaggedTrees
-from tests.contract.tree_case import ESCAPE
+from core0.jobs.trees import Following, find_trees
+from tests.contract.tree_case import ESCAPE, TreesCase
 from tests.contract.trees import TreesContract
 from tests.functional.shared import missing
 
@@ -41,6 +46,22 @@ class TaggedTreesTests(TreesContract, SynchronousTestCase):
         self.run_python(ESCAPE)
         self.assertRaises(FileNotFoundError, self.spawn, "/no/such/program")
         self.assertEqual(before, resource.getrlimit(RLIMIT_LOCKS))
+
+    def test_low_hard_limit(self) -> None:
+        """
+        Where the tag cannot be set nothing is started, and the error says what to do.
+        """
+        script = f"""
+import resource
+from core0.jobs.tagged import TaggedTrees
+resource.setrlimit({RLIMIT_LOCKS}, (1000, 1000))
+try:
+    TaggedTrees(1).spawn(lambda: 1 // 0)
+except OSError as error:
+    print(error.strerror)
+"""
+        done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+        self.assertIn("LimitLOCKS", done.stdout)
 
     def test_other_family(self) -> None:
         """
@@ -140,6 +161,37 @@ class CgroupTreesTests(TreesContract, SynchronousTestCase):
             self.all.clear()
         self.assertEqual(3, len(self.places()))
 
+    def test_inside(self) -> None:
+        """
+        A program does not escape into a cgroup that it makes in its own, and leaves none to the next one.
+        """
+        script = f"""
+name = open("/proc/self/cgroup").read().rpartition("0::")[2].strip().rpartition("/")[2]
+place = {self.path!r} + "/" + name + "/inside"
+os.mkdir(place)
+for file, text in (("type", "threaded"), ("threads", "0")):
+    with open(place + "/cgroup." + file, "w") as control:
+        control.write(text)
+os.fork()
+say("ready")
+forever()
+"""
+        pid, tree, _ = self.run_python(script, ready=2)
+        self.assertIn(pid, tree.pids())
+        self.assertEqual(2, len(tree.pids()))
+        self.assertTrue(self.kill(tree))
+        self.emptied(tree)
+        tree.close()
+        self.all.remove(tree)
+        self.assertEqual([], [folder for folder, _, _ in os.walk(self.path) if folder.endswith("/inside")])
+        self.run_python(script, ready=2)
+        self.crash()
+        self.all.clear()
+        following = self.make_trees()
+        self.assertEqual(2, self.in_thread(following.kill_left))
+        self.assertEqual(1, len(self.places()))
+        following.close()
+
     def test_left_places(self) -> None:
         """
         Cgroups that a core0 before has left are removed.
@@ -181,3 +233,45 @@ class CgroupTreeErrorsTests(SynchronousTestCase):
             tree.signal(signal.SIGTERM)
             self.assertTrue(tree.kill())
             self.assertEqual(0, CgroupTrees(f"{folder}/none").kill_left())
+
+
+class FollowingTests(TreesCase, SynchronousTestCase):
+    """
+    Trees of a core0 that comes after another one.
+    """
+
+    def make_trees(self) -> TaggedTrees:
+        """
+        What the one before had.
+        """
+        return TaggedTrees(FAMILY)
+
+    def test_predecessors(self) -> None:
+        """
+        What a core0 has left is ended also by one with trees of another kind; what cannot be ended stops nothing.
+        """
+        self.run_python(ESCAPE)
+        with tempfile.TemporaryDirectory() as folder:
+            others = [CgroupTrees(f"{folder}/none"), _Broken(1), TaggedTrees(FAMILY)]
+            following = Following(TaggedTrees(FAMILY + 1), others, f"{folder}/cgroup")
+            verifyObject(ITrees, following)
+            self.assertEqual(1, self.in_thread(following.kill_left))
+            self.assertFalse(os.path.exists(f"{folder}/cgroup"))
+        self.flushLoggedErrors(PermissionError)
+
+    def test_finding(self) -> None:
+        """
+        Whoever looks for trees does not wait for those of before: ``kill_left`` does; the record of them is kept until then.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            record = Path(folder) / "cgroup"
+            record.write_text(f"{folder}/before")
+            found = find_trees(folder)
+            self.addCleanup(found.close)
+            self.assertEqual(f"{folder}/before", record.read_text())
+            self.assertEqual(0, self.in_thread(found.kill_left))
+
+
+class _Broken(TaggedTrees):
+    def kill_left(self) -> int:
+        raise PermissionError("not yours")

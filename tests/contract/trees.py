@@ -176,6 +176,22 @@ while signal.sigwait([signal.SIGRTMIN]):
             self.assertNotIn(pid, tree.pids())
         self.test_one()
 
+    def test_closed(self) -> None:
+        """
+        What comes late, when a job is over, does not reach the next one, wherever that lives.
+        """
+        _, late, _ = self.spawn("/bin/true")
+        self.emptied(late)
+        late.close()
+        self.all.remove(late)
+        pid, tree, _ = self.run_python('say("ready")\nforever()')
+        late.signal(signal.SIGKILL)
+        self.assertTrue(self.kill(late))
+        self.assertEqual((False, []), (late.populated(), list(late.pids())))
+        late.close()
+        self.assertTrue(procfs.alive(pid))
+        self.assertEqual([pid], list(tree.pids()))
+
     def test_left(self) -> None:
         """
         A core0 that starts kills what one that died has left, and nothing else.

@@ -97,7 +97,7 @@ class HostTests(SynchronousTestCase):
     The agent of a machine.
     """
 
-    def host(self, can_go_down: bool) -> Host:
+    def host(self, obstacle: str) -> Host:
         """
         A host that can or cannot go down.
         """
@@ -105,7 +105,7 @@ class HostTests(SynchronousTestCase):
         jobs = Jobs(reactor, ledger, limit=1, waiting=1)
         self.went_down = 0
         parts = (reactor, Registry([]), ledger, jobs, None, MemoryRecords())
-        return Host(*parts, node="1:1", down=self.go_down, can_go_down=can_go_down)
+        return Host(*parts, node="1:1", down=self.go_down, obstacle=lambda: obstacle)
 
     def go_down(self) -> None:
         """
@@ -117,19 +117,19 @@ class HostTests(SynchronousTestCase):
         """
         The host is what commands of a whole machine are promised.
         """
-        verifyObject(IHost, self.host(True))
+        verifyObject(IHost, self.host(""))
 
     def test_reboot(self) -> None:
         """
         A host that can brings the machine down.
         """
-        self.host(True).reboot()
+        self.host("").reboot()
         self.assertEqual(1, self.went_down)
 
     def test_cannot_reboot(self) -> None:
         """
         A host that cannot refuses with 503, and says what to do.
         """
-        error = self.assertRaises(Refusal, self.host(False).reboot)
+        error = self.assertRaises(Refusal, self.host("not root, no [reboot] command").reboot)
         self.assertEqual((503, 0), (error.code, self.went_down))
         self.assertIn("[reboot] command", str(error))

@@ -27,7 +27,7 @@ ROOMS = (
     ("jobs", "redis", "facts"),
     ("records",),
     ("spawn",),
-    ("reaper", "bucket", "lock", "procfs", "waiting"),
+    ("reaper", "bucket", "clock", "lock", "procfs", "waiting"),
     ("config",),
     ("config_reader",),
     ("interfaces",),

@@ -84,7 +84,7 @@ class DigestTests(SynchronousTestCase):
         """
         arguments = {"count": 0, "env": None, **content["arguments"]}
         found = {**DEFAULTS, "max_time": 0, "log_levels": None, **content, "arguments": arguments}
-        return {**found, "tags": found["tags"] or []}
+        return found
 
     def test_no_levels(self) -> None:
         """

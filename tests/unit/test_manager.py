@@ -261,4 +261,4 @@ class FindTests(JobsCase):
         self.assertEqual(jobs, self.jobs.listed())
         self.end("b")
         self.assertEqual([jobs[0], jobs[2]], self.jobs.listed())
-        self.assertEqual({1, 3}, self.jobs.entries())
+        self.assertEqual({1, 3}, {job.seq for job in self.jobs.listed()})

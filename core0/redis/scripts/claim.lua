@@ -5,15 +5,26 @@
 local unfinished, marks = KEYS[1], KEYS[2]
 local life, node = ARGV[1], ARGV[2]
 local answers = {}
+
+-- on a server of the clients' own somebody may have made something else of it
+local function content(key)
+    local held = redis.pcall('GET', key)
+    if type(held) == 'table' then
+        redis.call('DEL', key)
+        return false
+    end
+    return held
+end
+
 for index = 3, #ARGV, 3 do
     local seq, id, digest = ARGV[index], ARGV[index + 1], ARGV[index + 2]
     local key, own = 'core0:id:' .. id, digest .. ' ' .. node .. ' ' .. seq
-    local held = redis.call('GET', key)
+    local held = content(key)
     local finished = held and #held == 64
     if held and held ~= own then
         if finished then
             -- somebody took the result away: then it does not stand any more
-            if redis.call('EXISTS', 'result:' .. id) == 0 then held = false end
+            if redis.call('TYPE', 'result:' .. id).ok ~= 'list' then held = false end
         else
             local holder, number = string.match(held, '^%x+ (%S+) (%d+)$')
             if holder == node and redis.call('HEXISTS', unfinished, number) == 0 then held = false end

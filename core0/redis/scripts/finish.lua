@@ -12,17 +12,27 @@ local function remove(seq)
     return redis.call('HDEL', unfinished, seq) == 1
 end
 
+-- on a server of the clients' own somebody may have made something else of it
+local function content(key)
+    local held = redis.pcall('GET', key)
+    if type(held) == 'table' then
+        redis.call('DEL', key)
+        return false
+    end
+    return held
+end
+
 local function stands(id, own, digest)
     local key = 'core0:id:' .. id
-    local held = digest ~= '' and redis.call('GET', key)
+    local held = digest ~= '' and content(key)
     if not held or held == own then return nil end
-    if #held == 64 and redis.call('EXISTS', 'result:' .. id) == 0 then return nil end
+    if #held == 64 and redis.call('TYPE', 'result:' .. id).ok ~= 'list' then return nil end
     return held
 end
 
 -- an entry is gone, and nobody has answered it: the server has come back without what it held
 local function forgotten(id, own, digest)
-    local held = digest ~= '' and redis.call('GET', 'core0:id:' .. id)
+    local held = digest ~= '' and content('core0:id:' .. id)
     return digest ~= '' and (not held or held == own)
 end
 
@@ -32,7 +42,6 @@ for place = 1, (#ARGV - 2) / 6 do
     local final, own = string.sub(kind, 1, 1) == 'f', digest .. ' ' .. node .. ' ' .. seq
     if kind == 'r' then
         if remove(seq) then
-            -- on a server of the clients' own somebody may have made something else of it
             if redis.call('TYPE', rejected).ok ~= 'list' then redis.call('DEL', rejected) end
             redis.call('LPUSH', rejected, body)
             redis.call('LTRIM', rejected, 0, 999)
