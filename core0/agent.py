@@ -87,9 +87,9 @@ class Agent:
 
     def idle(self) -> bool:
         """
-        Whether all that was taken has been started, and what has ended is answered.
+        Whether nothing runs but startup services, and everything is answered.
         """
-        return not self.jobs.lined_up() and not self._ledger.entries()
+        return not self._ledger.entries() and not any(job.live and job.seq for job in self.jobs.listed())
 
     def known(self) -> set[int]:
         """

@@ -143,6 +143,9 @@ class Records:
 
     def sample(self, job: str, fields: Mapping[str, str | int | float], life: float) -> None:
         """
-        Add a sample.
+        Add a sample. One without a life of its own is of a job's making, as many as it likes.
         """
+        if not life and not self._bucket.take():
+            self.drop(1)
+            return
         self._sink.sample(job, fields, life)

@@ -21,6 +21,7 @@ from core0.clock import go_by_monotonic
 from core0.config import Config, load
 from core0.errors import ConfigError, Core0Error
 from core0.lock import Lock
+from core0.redis import task
 from core0.waiting import within
 
 SYNC_TIMEOUT = 30.0  # seconds
@@ -119,18 +120,25 @@ class Core0(Service):
             self._log.critical("cannot start: {error}", error=failure.getErrorMessage())
         else:
             self._log.failure("cannot start", failure)
-        # twistd has no exit status of its own for this
-        atexit.register(_exit_failed)
-        if self._reactor.running:
-            self._reactor.stop()
+        self._broken()
 
     async def _start(self) -> None:
         self._lock.say(f"process {os.getpid()}, listening at {self._config.redis.socket}")
+        task.on_broken = self._broken
         parts = self._parts = Assembly(self._reactor, self._config, self._reboot)
         # first: unhandled it would end a core0 that is just starting
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload))
         await parts.start()
         self._log.info("core0 {node} takes commands at {where}", node=parts.node, where=str(parts.url))
+
+    def _broken(self) -> None:
+        """
+        A part of core0 has ended by a mistake: better to end, and be started again, than to live on without it.
+        """
+        # twistd has no exit status of its own for this
+        atexit.register(_exit_failed)
+        if self._reactor.running:
+            self._reactor.stop()
 
     async def _stop(self) -> None:
         if self._starting is not None and not self._starting.called:

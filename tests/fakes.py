@@ -11,8 +11,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyClass
 
-from core0.interfaces import ILedger, IRecords, ITree
-from core0.messages import Mark, Message, Rejection, Result, State, rejection
+from core0.interfaces import IJob, ILedger, IProcesses, IRecords, ITree
+from core0.messages import Mark, Message, Outcome, Rejection, Result, State, rejection
 from core0.values import Claim, Final
 from core0.waiting import Occurrence
 
@@ -311,3 +311,25 @@ async def at_once(work: Callable[..., T], *arguments: Any) -> T:
 
 for _interface, _fake in ((ILedger, MemoryLedger), (IRecords, MemoryRecords), (ITree, MemoryTree)):
     verifyClass(_interface, _fake)
+
+
+@implementer(IProcesses)
+class MemoryProcesses:
+    """
+    Runs no programs; signals reach trees at once.
+    """
+
+    async def run(self, spec: Any, job: IJob) -> Outcome:
+        """
+        Nobody asks for it.
+        """
+        raise AssertionError(f"{job.id} wants to run {spec}")
+
+    async def signal(self, tree: ITree, number: int) -> None:
+        """
+        Send it here and now.
+        """
+        tree.signal(number)
+
+
+verifyClass(IProcesses, MemoryProcesses)

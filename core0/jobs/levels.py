@@ -3,10 +3,12 @@ Tells the messages in a job's output from its plain text, as the output comes in
 """
 
 import re
+import sys
 from collections.abc import Callable
+from functools import cache
 from typing import Final
 
-from core0.messages import Level
+from core0.messages import RESULT_LEVELS, Level
 
 _LEVELS: Final = {b"%d" % level: int(level) for level in Level}
 _PREFIX: Final = re.compile(rb"\n(%s)::(:|(?=[^:]))" % b"|".join(_LEVELS))
@@ -15,8 +17,18 @@ _STARTS: Final = frozenset(prefix[:length] for prefix in _UNDECIDED for length i
 _LONGEST: Final = max(map(len, _STARTS))
 # A regular expression finds two colons 3 times as fast as bytes.find.
 _has_colons: Final = re.compile(b"::").search
+MERE: Final = tuple(level for level in Level if level not in (*RESULT_LEVELS, Level.CRITICAL, Level.STATSD))
 _LINE_END: Final = b"\n"
 _BLOCK_END: Final = b"\n:::\n"
+
+
+@cache
+def _mere(limit: int) -> re.Pattern[bytes]:
+    """
+    A run of whole lines, each a message that only records are made of.
+    """
+    levels = b"|".join(b"%d" % level for level in MERE)
+    return re.compile(rb"(?:\n(?:%s)::(?!:)[^\n]{0,%d}(?=\n))+" % (levels, min(limit, 1 << 30)))
 
 
 class Levels:
@@ -29,11 +41,36 @@ class Levels:
     :param plain: called with each run; never with an empty one.
     :param message: called with the level, the text, and how many bytes of the text were dropped at its end.
     :param limit: how many bytes of the text of a message are kept.
+    :param room: how many messages that only records are made of there is room for.
+    :param skipped: called with a run of such messages, instead of ``message`` for each, when there is none: each of
+        them is a line, and begins with the newline before it.
     """
 
-    __slots__ = ("_dropped", "_end", "_held", "_level", "_limit", "_message", "_plain", "_text")
+    __slots__ = (
+        "_dropped",
+        "_end",
+        "_held",
+        "_level",
+        "_limit",
+        "_mere",
+        "_message",
+        "_plain",
+        "_room",
+        "_skipped",
+        "_text",
+    )
 
-    def __init__(self, plain: Callable[[bytes], None], message: Callable[[int, bytes, int], None], limit: int) -> None:
+    def __init__(
+        self,
+        plain: Callable[[bytes], None],
+        message: Callable[[int, bytes, int], None],
+        limit: int,
+        room: Callable[[], int] = lambda: sys.maxsize,
+        skipped: Callable[[bytes], None] = lambda run: None,
+    ) -> None:
+        self._room = room
+        self._skipped = skipped
+        self._mere = _mere(limit).match
         self._plain = plain
         self._message = message
         self._limit = limit
@@ -88,25 +125,41 @@ class Levels:
         :param begin: where the plain text begins.
         :returns: where the plain text behind the last message begins; -1 if that message goes on.
         """
-        for match in _PREFIX.finditer(data, search):
-            start, text = match.span()
-            if start < begin - 1:
-                continue  # inside of a block
+        room = self._room()
+        match = _PREFIX.search(data, search)
+        while match is not None:
+            start = match.start()
             if start >= begin:
                 self._plain(data[begin : start + 1])
-            number, block = match.groups()
-            if not block:
-                newline = data.find(_LINE_END, text)
-                if 0 <= newline <= text + self._limit:
-                    self._message(_LEVELS[number], data[text:newline], 0)
-                    begin = newline + 1
-                    continue
-            self._level = _LEVELS[number]
-            self._end = _BLOCK_END if block else _LINE_END
-            begin = self._read(data, text) + 1
-            if not begin:
+            room = room or self._room()
+            if not room and (run := self._mere(data, start)) is not None:
+                self._skipped(run[0])
+                newline = run.end()
+            else:
+                room = max(room - 1, 0)
+                newline = self._take(data, match)
+            if newline < 0:
                 return -1
+            begin = newline + 1
+            match = _PREFIX.search(data, newline)
         return begin
+
+    def _take(self, data: bytes, match: re.Match[bytes]) -> int:
+        """
+        Give out one message, or open it.
+
+        :returns: where the newline is that ends it; -1 if it goes on.
+        """
+        number, block = match.groups()
+        text = match.end()
+        if not block:
+            newline = data.find(_LINE_END, text)
+            if 0 <= newline <= text + self._limit:
+                self._message(_LEVELS[number], data[text:newline], 0)
+                return newline
+        self._level = _LEVELS[number]
+        self._end = _BLOCK_END if block else _LINE_END
+        return self._read(data, text)
 
     def _read(self, data: bytes, begin: int) -> int:
         """

@@ -71,12 +71,6 @@ class Jobs:
         live = min(self.live, self._limit)  # urgent ones beyond it count as waiting: no endless number of them
         return max(0, self._limit - live + self._waiting - (len(self._jobs) - live))
 
-    def lined_up(self) -> int:
-        """
-        How many are ready to start.
-        """
-        return len(self._ready) + self._starting
-
     def listed(self) -> Sequence[Job]:
         """
         All jobs that are not finished, oldest first.

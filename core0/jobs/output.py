@@ -2,16 +2,28 @@
 What one run of a program prints: the ends of its streams, its messages, its result.
 """
 
+import sys
 from collections.abc import Callable
 
+from twisted.internet.error import ProcessTerminated
+from twisted.internet.interfaces import IProcessProtocol, IReactorTime
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
 from core0.interfaces import IJob, IRecords
-from core0.jobs.levels import Levels
+from core0.jobs.levels import MERE, Levels
 from core0.jobs.lines import Lines
 from core0.jobs.tail import Tail
 from core0.messages import RESULT_LEVELS, Level, Message
+from core0.waiting import Occurrence
 
 MAX_RECORD = 32 * 1024  # bytes of a log record's text; longer lines come in pieces
 SECOND = 1_000_000_000  # ns
+MAX_WORD = 256  # bytes of each part of a sample; a longer one is a mere message
+EXPENSIVE = 0.004  # seconds that a piece of output takes before its program has to wait a while
+LONGEST_BREAK = 0.05  # seconds
+SIGNALLED = 128  # + number: as a shell reports it
 
 
 class Output:
@@ -114,9 +126,24 @@ class Output:
             self.data, self.level = text, level
         elif level == Level.CRITICAL:
             self.critical = text
-        elif level == Level.STATSD:
+        elif level == Level.STATSD and len(data) <= 4 * MAX_WORD:
             self._statsd(text)
         self.emit(level, text)
+
+    def room(self) -> int:
+        """
+        How many messages can be handed on that have no other effect.
+        """
+        if self._watch is not None:
+            return sys.maxsize
+        return self._records.room() if self._streaming or any(map(self._wanted, MERE)) else 0
+
+    def skipped(self, run: bytes) -> None:
+        """
+        Count messages that there was no room for.
+        """
+        counts = (run.count(b"\n%d::" % level) for level in MERE if self._wanted(level))
+        self._records.drop(sum(counts) + (run.count(b"\n") if self._streaming else 0))
 
     def _statsd(self, text: str) -> None:
         key, colon, rest = text.partition(":")
@@ -124,6 +151,8 @@ class Output:
         if not (key and colon and value and bar):
             return
         kind, _, tags = kind.partition("|")
+        if any(len(word.encode()) > MAX_WORD for word in (key, value, kind, tags)):
+            return
         fields: dict[str, str | int | float] = {
             "time": int(self._now() * 1000),
             "key": key,
@@ -143,7 +172,7 @@ class _Stream:
         self._cut = 0
         self._lines = Lines(MAX_RECORD) if output.wants_lines(level) else None
         self.tail = Tail(output._limit)
-        self.levels = Levels(self._plain, self._message, output._limit)
+        self.levels = Levels(self._plain, self._message, output._limit, output.room, output.skipped)
 
     def _plain(self, run: bytes) -> None:
         self.tail.append(run)
@@ -162,3 +191,53 @@ class _Stream:
         if self._lines is not None:
             for line in self._lines.close():
                 self._output.emit(self._level, line.decode("utf-8", "replace"))
+
+
+@implementer(IProcessProtocol)
+class Printing(ProcessProtocol):
+    """
+    Hands what a program prints to its output, and says when it has ended.
+    """
+
+    def __init__(self, clock: IReactorTime, output: Output, stdin: bytes | None) -> None:
+        self._clock = clock
+        self._output = output
+        self._stdin = stdin
+        self.exited: Occurrence[int] = Occurrence()
+        self.closed: Occurrence[None] = Occurrence()
+
+    def connectionMade(self) -> None:
+        """
+        Twisted's hook.
+        """
+        if self._stdin is not None:
+            # buffered by the transport until the program reads it, if ever; its pipe breaks when it ends
+            self.transport.write(self._stdin)  # type: ignore[union-attr]
+            self.transport.closeStdin()  # type: ignore[union-attr]
+            self._stdin = None
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        """
+        Twisted's hook. What takes its time is not read again at once: others have half of the time.
+        """
+        begin = self._clock.seconds()
+        self._output.feed(childFD, data)
+        spent = self._clock.seconds() - begin
+        if spent > EXPENSIVE:
+            self.transport.pauseProducing()  # type: ignore[union-attr]
+            self._clock.callLater(min(spent, LONGEST_BREAK), self.transport.resumeProducing)  # type: ignore[union-attr]
+
+    def processExited(self, reason: Failure) -> None:
+        """
+        Twisted's hook: the program has ended; others may still hold its streams.
+        """
+        code = 0
+        if isinstance(reason.value, ProcessTerminated):
+            code = SIGNALLED + reason.value.signal if reason.value.signal else reason.value.exitCode or 0
+        self.exited.happen(code)
+
+    def processEnded(self, reason: Failure) -> None:
+        """
+        Twisted's hook: the streams are closed, too.
+        """
+        self.closed.happen(None)

@@ -10,15 +10,15 @@ import signal
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
+from threading import Thread
 from typing import Any
 
 from twisted.internet.defer import CancelledError, TimeoutError, ensureDeferred
-from twisted.internet.error import ProcessTerminated
-from twisted.internet.interfaces import IProcessProtocol
-from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from core0.clock import epoch
@@ -32,7 +32,7 @@ from core0.interfaces import (
     ITrees,
     ThreadRunner,
 )
-from core0.jobs.output import Output
+from core0.jobs.output import SIGNALLED, Output, Printing
 from core0.messages import Outcome, State
 from core0.reaper import Reaper
 from core0.spawn import Child, Launch, Start, Surroundings
@@ -41,8 +41,12 @@ from core0.waiting import Occurrence, pause, within
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
-SIGNALLED = 128  # + number: as a shell reports it
 FIRST_LOOK, LAST_LOOK = 0.005, 0.1  # seconds between looks whether a tree is empty
+LOOKERS = 4  # threads that look at what clients name
+ANSWER = 5.0  # seconds in which a file system has to answer
+FRESH = 1.0  # seconds for which it is taken to go on answering
+REMEMBERED = 1000
+USUAL = ("/", "", PATH)
 UNKILLABLE = 10.0  # seconds after KILL; what is left then hangs in the kernel
 
 
@@ -121,48 +125,65 @@ def _why_not(error: OSError, program: Program) -> Refusal:
     return Refusal(503, f"cannot run {program.name!r} now: {error.strerror}")
 
 
-@implementer(IProcessProtocol)
-class _Protocol(ProcessProtocol):
+class Places:
     """
-    Hands what a program prints to its output, and says when it has ended.
+    Finds programs. Where a client names a directory or a file, a thread looks first whether its file system answers at
+    all: one that hangs would take the reactor with it.
     """
 
-    def __init__(self, output: Output, stdin: bytes | None) -> None:
-        self._output = output
-        self._stdin = stdin
-        self.exited: Occurrence[int] = Occurrence()
-        self.closed: Occurrence[None] = Occurrence()
+    def __init__(self, reactor: ICoreReactor) -> None:
+        self._reactor = reactor
+        self._pool = _Daemons(0, LOOKERS, "core0-places")
+        self._pool.start()
+        self._answered: dict[tuple[str, str, str], float] = {}
+        self._asked: dict[Occurrence[Any], float] = {}
 
-    def connectionMade(self) -> None:
+    async def locate(self, program: Program, env: Mapping[str, str]) -> str:
         """
-        Twisted's hook.
-        """
-        if self._stdin is not None:
-            # buffered by the transport until the program reads it, if ever; its pipe breaks when it ends
-            self.transport.write(self._stdin)  # type: ignore[union-attr]
-            self.transport.closeStdin()  # type: ignore[union-attr]
-            self._stdin = None
+        As :func:`locate`.
 
-    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        :raises Refusal: 503, the file system does not answer.
         """
-        Twisted's hook.
-        """
-        self._output.feed(childFD, data)
+        key = (program.workdir, program.name if "/" in program.name else "", env["PATH"])
+        if key != USUAL and self._answered.get(key, -FRESH) + FRESH <= self._reactor.seconds():
+            await self._ask(program, env)
+            if len(self._answered) >= REMEMBERED:
+                self._answered.clear()
+            self._answered[key] = self._reactor.seconds()
+        return locate(program, env)
 
-    def processExited(self, reason: Failure) -> None:
-        """
-        Twisted's hook: the program has ended; others may still hold its streams.
-        """
-        code = 0
-        if isinstance(reason.value, ProcessTerminated):
-            code = SIGNALLED + reason.value.signal if reason.value.signal else reason.value.exitCode or 0
-        self.exited.happen(code)
+    async def _ask(self, program: Program, env: Mapping[str, str]) -> None:
+        now = self._reactor.seconds()
+        place = program.name if program.name.startswith("/") else program.workdir
+        silent = Refusal(503, f"cannot run {program.name!r} now: the file system of {place!r} does not answer")
+        if sum(asked + ANSWER <= now for asked in self._asked.values()) >= LOOKERS:
+            raise silent
+        answer: Occurrence[Any] = Occurrence()
+        self._asked[answer] = now
+        deferToThreadPool(self._reactor, self._pool, _look, program, env).addBoth(self._heard, answer)
+        try:
+            await within(self._reactor, ANSWER, answer.wait())
+        except TimeoutError as error:
+            raise silent from error
 
-    def processEnded(self, reason: Failure) -> None:
-        """
-        Twisted's hook: the streams are closed, too.
-        """
-        self.closed.happen(None)
+    def _heard(self, _: object, answer: Occurrence[Any]) -> None:
+        del self._asked[answer]
+        answer.happen(None)
+
+
+class _Daemons(ThreadPool):
+    """
+    Threads that do not hold up the end of core0 when they hang.
+    """
+
+    threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment] # it is called like the class
+
+
+def _look(program: Program, env: Mapping[str, str]) -> None:
+    try:
+        locate(program, env)
+    except (Refusal, OSError):
+        pass  # it is an answer
 
 
 @implementer(IProcesses)
@@ -197,6 +218,7 @@ class Processes:
         self._in_pool = in_pool
         self._kill_grace = kill_grace
         self._buffer = buffer
+        self._places = Places(reactor)
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     async def run(self, spec: Program, job: IJob) -> Outcome:
@@ -204,7 +226,9 @@ class Processes:
         The whole life of one program, to the end of the last process that came of it.
         """
         output = Output(job, self._records, self._buffer, lambda: epoch(self._reactor))
-        child, protocol, tree, pid = self._start(spec, output)
+        env = environment(spec.env)
+        path = await self._places.locate(spec, env)
+        child, protocol, tree, pid = self._start(spec, Launch(path, [spec.name, *spec.args], env, spec.workdir), output)
         job.attached(tree, pid)
         cut = False
         try:
@@ -227,17 +251,14 @@ class Processes:
         """
         await self._in_pool(tree.signal, number)
 
-    def _start(self, program: Program, output: Output) -> tuple[Child, _Protocol, ITree, int]:
-        env = environment(program.env)
-        path = locate(program, env)
-        protocol = _Protocol(output, None if program.stdin is None else program.stdin.encode())
+    def _start(self, program: Program, launch: Launch, output: Output) -> tuple[Child, Printing, ITree, int]:
+        protocol = Printing(self._reactor, output, None if program.stdin is None else program.stdin.encode())
         started: list[tuple[int, ITree]] = []
 
         def around(start: Start) -> int:
             started.append(self._trees.spawn(start))
             return started[0][0]
 
-        launch = Launch(path, [program.name, *program.args], env, program.workdir)
         pipes: dict[int, int | str] = {0: self._null if program.stdin is None else "w", 1: "r", 2: "r"}
         try:
             child = Child(self._reactor, self._reaper, self._surroundings, protocol, launch, pipes, around)
@@ -246,7 +267,7 @@ class Processes:
         pid, tree = started[0]
         return child, protocol, tree, pid
 
-    async def _clear(self, tree: ITree, protocol: _Protocol, cut: bool) -> bool:
+    async def _clear(self, tree: ITree, protocol: Printing, cut: bool) -> bool:
         """
         End what is left: everything if the job was cut, else what the program started and did not wait for.
 
@@ -264,7 +285,7 @@ class Processes:
             return await self._kill(tree, protocol)
         return True
 
-    async def _kill(self, tree: ITree, protocol: _Protocol) -> bool:
+    async def _kill(self, tree: ITree, protocol: Printing) -> bool:
         deadline = self._reactor.seconds() + UNKILLABLE
         while self._reactor.seconds() < deadline:
             try:
@@ -277,7 +298,7 @@ class Processes:
         self._log.error(text, pids=list(tree.pids()))
         return False
 
-    async def _emptied(self, tree: ITree, protocol: _Protocol, seconds: float) -> bool:
+    async def _emptied(self, tree: ITree, protocol: Printing, seconds: float) -> bool:
         """
         Wait until the program has ended and nothing of its tree lives; False if that takes longer.
         """
@@ -312,7 +333,7 @@ class Processes:
             raise CancelledError
 
     @staticmethod
-    def _outcome(protocol: _Protocol, output: Output, cut: bool) -> Outcome:
+    def _outcome(protocol: Printing, output: Output, cut: bool) -> Outcome:
         code: Any = protocol.exited.value if protocol.exited.happened else SIGNALLED + signal.SIGKILL
         return Outcome(
             state=State.SUCCESS if code == 0 else State.ERROR,

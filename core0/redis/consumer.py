@@ -22,6 +22,7 @@ from core0.waiting import Bell, Occurrence, pause
 BATCH = 256
 BATCH_BYTES = 16 << 20
 LOOK = 1.0  # seconds between looks without being told
+TRICKLE = 5.0  # seconds between commands that a full server gives, while jobs run that may never end
 PAUSE = 0.05  # seconds after a look for what may not wait
 URGENT_DEPTH = 1000  # entries of each queue
 URGENT_LARGEST = 64 << 10  # bytes
@@ -86,6 +87,7 @@ class Consumer:
         self._link = Link(reactor, url, "taking commands", self._prepare)
         self._bell = Bell()
         self._ears: Connection | None = None
+        self._trickled = 0.0
         self._waiting_for_room = False
         self._odd = 0
         self._task = Task("taking commands has stopped")
@@ -205,7 +207,13 @@ class Consumer:
         How many may be taken. What fills the server may be the commands themselves: one at a time they make room again.
         """
         room = min(BATCH, self._taker.room())
-        return min(room, int(self._taker.idle())) if self.full() else room
+        if not self.full():
+            return room
+        now = self._reactor.seconds()
+        if self._taker.idle() or now - self._trickled >= TRICKLE:
+            self._trickled = now
+            return min(room, 1)
+        return 0
 
     async def _take(self, connection: Connection, most: int, turn: int) -> tuple[int, list[Entry]]:
         queues = self._queues if turn % 2 else self._queues[::-1]  # each comes first in its turn

@@ -44,8 +44,9 @@ class FilesLock:
         """
         fd = self._open()
         try:
-            for path in self._records:
-                await self._end(_recorded(path))
+            # one of a core0 before the lock does not hold it. The other record is no use here: it outlives a reboot,
+            # after which process numbers and start times may come again
+            await self._end(_recorded(self._records[0]))
             if not _locked(fd):
                 await self._end_holders(fd)
             if not _locked(fd):

@@ -102,7 +102,7 @@ class RecordWriter:
         """
         Keep a sample, if there is room.
         """
-        if self._roomy(256):
+        if self._roomy(sum(len(str(value)) for value in fields.values()) + 128):
             self._samples.append((job, fields, life))
 
     async def flushed(self) -> None:

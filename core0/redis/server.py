@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.defer import CancelledError, TimeoutError
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -15,7 +16,8 @@ from core0.errors import ServerFailed
 from core0.reaper import Reaper
 from core0.redis import acl
 from core0.redis.connection import RedisError, connect
-from core0.redis.files_lock import INHERITED, STOP_TIMEOUT, FilesLock, write_private
+from core0.redis.files_lock import INHERITED, FilesLock, write_private
+from core0.redis.files_lock import STOP_TIMEOUT as STOP_TIMEOUT
 from core0.redis.server_settings import ServerSettings, configuration, find_program
 from core0.redis.task import Task
 from core0.redis.url import RedisURL
@@ -133,8 +135,11 @@ class EmbeddedServer:
             if child.pid is not None:
                 self._lock.record(child.pid)
             await self._answers(protocol)
-        except BaseException:
+        except BaseException as error:
             _try(lambda: child.signalProcess("KILL"))
+            if not isinstance(error, CancelledError):
+                # the next one must not find it still there
+                await _within_patience(self._reactor, running)
             raise
         self._running = running
         return running
@@ -191,7 +196,7 @@ class EmbeddedServer:
             try:
                 await self._start()
             except (ServerFailed, OSError) as error:
-                self._log.error("cannot start the server: {error}", error=error)
+                self._log.error("the server is not there: {error}", error=error)
 
     async def stop(self) -> None:
         """
@@ -204,11 +209,8 @@ class EmbeddedServer:
         for name in ("TERM", "KILL"):
             if not _try(lambda name=name: running.child.signalProcess(name)):  # type: ignore[misc]
                 break
-            try:
-                await within(self._reactor, STOP_TIMEOUT, running.ended())
+            if await _within_patience(self._reactor, running):
                 break
-            except Exception:
-                continue
         _try(lambda: os.unlink(self._config))
         self._lock.release()
 
@@ -218,6 +220,17 @@ class EmbeddedServer:
         Of the server; None while there is none.
         """
         return self._running.child.pid if self._running is not None else None
+
+
+async def _within_patience(reactor: Any, running: RunningServer) -> bool:
+    """
+    Whether it has ended in the time that it is given.
+    """
+    try:
+        await within(reactor, STOP_TIMEOUT, running.ended())
+    except TimeoutError:
+        return False
+    return True
 
 
 def _try(action: Callable[[], Any]) -> bool:

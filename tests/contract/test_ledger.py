@@ -4,6 +4,7 @@ The unfinished commands of a node: what holds for the real ledger holds for the 
 
 import json
 
+from msgspec.structs import replace
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
@@ -30,6 +31,7 @@ from core0.waiting import pause
 from tests.contract.answers import AnswerContract
 from tests.contract.ledger import NODE, ONE, OTHER, ClaimContract, final, rejected
 from tests.fakes import MemoryLedger
+from tests.functional.proxy import Proxy
 from tests.valkey import Valkey
 
 LIFE = 300  # seconds
@@ -121,11 +123,11 @@ class ValkeyLedgerTests(ClaimContract, AnswerContract, TestCase):
         self.real = self.begin()
         self.ledger = self.real
 
-    def begin(self) -> Ledger:
+    def begin(self, url: str = "") -> Ledger:
         """
         Start a ledger.
         """
-        ledger = Ledger(reactor, Link(reactor, parse(self.valkey.url), "test"), NODE, LIFE)
+        ledger = Ledger(reactor, Link(reactor, parse(url or self.valkey.url), "test"), NODE, LIFE)
         ledger.start()
         self.addCleanup(self.end, ledger)
         return ledger
@@ -348,3 +350,78 @@ class ValkeyLedgerTests(ClaimContract, AnswerContract, TestCase):
         self.ledger = self.real = self.begin()
         self.assertEqual([1], await self.real.unfinished())
         self.assertEqual([True], list(await self.ledger.claim([Claim(1, "a", ONE)])))
+
+    async def test_steady_results(self) -> None:
+        """
+        A claim that comes after an answer to its id waits for that answer, not for a moment without any.
+        """
+        self.take(1)
+        self.ledger.finish(final(1))
+        claimed = Deferred.fromCoroutine(self.claim(2))
+        seq = 10
+        while not claimed.called:
+            self.ledger.finish(final(seq, str(seq)))
+            seq += 1
+            self.assertLess(seq, 50_000, "the claim waits for a pause")
+            await self.turns(1)
+        self.assertFalse(await claimed)
+        await self.ledger.flushed()
+        self.assertEqual(1, len(self.results()))
+
+    async def test_too_large(self) -> None:
+        """
+        A result that no server takes is answered by the reason, and nothing waits behind it.
+        """
+        self.take(1)
+        self.take(2)
+        large = final(1, data="x" * RESULT_BYTES)
+        streams = replace(large.result, streams=("out", "error"), truncated=(7, 0))
+        await self.finish(replace(large, result=streams), final(2, "b"))
+        found = self.results()[0]
+        self.assertEqual((State.ERROR, 500, 20, ("", "")), (found.state, found.code, found.level, found.streams))
+        self.assertEqual((10, 5), found.truncated)
+        self.assertRegex(json.loads(found.data), r"the result of 67\d+ bytes is too large")
+        self.assertEqual((1, set()), (len(self.results("b")), self.unfinished()))
+
+    async def test_unwritable(self) -> None:
+        """
+        A result that cannot be encoded is answered by the reason, and nothing waits behind it.
+        """
+        self.take(1)
+        self.take(2)
+        await self.finish(final(1, data="\udc80"), final(2, "b"))
+        self.assertEqual(1, len(self.flushLoggedErrors(UnicodeEncodeError)))
+        self.assertEqual((State.ERROR, 500), (self.results()[0].state, self.results()[0].code))
+        self.assertEqual((1, set()), (len(self.results("b")), self.unfinished()))
+
+    async def test_odd_types(self) -> None:
+        """
+        What somebody else has made of an id or of a result counts for nothing.
+        """
+        for place, odd in enumerate((keys.claim("a"), keys.result("a"))):
+            self.client.flushall()
+            if place:
+                await self.claim(1)
+                await self.finish(final(1))
+                self.client.delete(odd)
+            self.client.sadd(odd, "x")
+            self.assertTrue(await self.claim(3, digest=OTHER))
+            self.client.delete(keys.claim("a"))
+            self.client.sadd(keys.claim("a"), "x")
+            await self.finish(final(3, digest=OTHER, data="done"))
+            self.assertEqual((["done"], set()), ([each.data for each in self.results()], self.unfinished()))
+
+    async def test_poison(self) -> None:
+        """
+        An answer on which the server drops the connection each time does not hold the others back.
+        """
+        proxy = Proxy(self.valkey.folder / "proxy.sock", self.valkey.socket)
+        self.addCleanup(proxy.close)
+        ledger = self.begin(proxy.url)
+        proxy.cut(b"poison", carried_out=False, times=1_000_000)
+        for seq, id in enumerate(("a", "poison", "b"), 1):
+            self.take(seq)
+            ledger.finish(final(seq, id))
+        while self.unfinished() != {2}:
+            await self.turns(1)
+        self.assertEqual([1, 0, 1], [len(self.results(id)) for id in ("a", "poison", "b")])

@@ -261,7 +261,7 @@ class FollowingTests(TreesCase, SynchronousTestCase):
 
     def test_finding(self) -> None:
         """
-        Whoever looks for trees does not wait for those of before: ``kill_left`` does; the record of them is kept until then.
+        Whoever looks for trees does not wait for those of before: ``kill_left`` does; they are on record until then.
         """
         with tempfile.TemporaryDirectory() as folder:
             record = Path(folder) / "cgroup"

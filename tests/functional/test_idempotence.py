@@ -181,7 +181,7 @@ class SameContentTests(IdempotenceCase):
             nothing,
             dict.fromkeys((*nothing, "log_levels", "tags")),
             {"tags": []},
-            {"tags": "", "max_time": -1, "stats_interval": 0.0},
+            {"max_time": -1, "stats_interval": 0.0},
             {"arguments": {**arguments, "dir": None, "env": None, "stdin": None, "unknown": 5}},
             {"arguments": dict(reversed(arguments.items())), "unknown": {"a": 1}},
         )

@@ -81,7 +81,8 @@ class MemoryTests(RestartTestCase):
 
     def test_stops(self) -> None:
         """
-        Above 95 % core0 takes nothing more while something runs, but what may not wait; it goes on when there is room.
+        Above 95 % core0 takes next to nothing while something runs, but what may not wait; it goes on when there is
+        room.
         """
         daemon = self.daemon()
         gate = self.gate(daemon)
@@ -98,7 +99,7 @@ class MemoryTests(RestartTestCase):
         waiting = daemon.redis().llen("core:default")
         ids += [daemon.push("core.system", {"name": "true"}) for _ in range(5)]
         self.assertEqual("SUCCESS", daemon.run_command("core.state")["state"])
-        self.assertEqual(waiting + 5, daemon.redis().llen("core:default"))
+        self.assertGreaterEqual(daemon.redis().llen("core:default"), waiting + 4)  # one goes every five seconds
         self.empty()
         eventually(lambda: not daemon.redis().llen("core:default"), "the rest is taken")
         gate.open()

@@ -2,6 +2,7 @@
 The server that core0 starts: who gets in, what they may do, and what becomes of it when it dies.
 """
 
+import fcntl
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from typing import Any, ClassVar
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from twisted.trial.unittest import SynchronousTestCase
 
 from tests.daemon import Daemon, eventually
 from tests.functional.shared import DaemonTestCase, lines, lives, sh
@@ -49,7 +51,7 @@ REFUSED = """
     BLPOP core:default:core-1 0.01 | DEL core:default:core-1 | RPUSH corex:results:1 x | LRANGE corex:results:1 0 -1
     RPUSH core0:corex:1:records x | LMOVE core:default core0:x LEFT LEFT | RPOPLPUSH core:default:core-1 result:x
     RPOPLPUSH core:default core:default:core-1 | RPUSH other x | LLEN core | DEL x | RPUSH core:default: x
-    RPUSH core:default:x:y z | RPUSH core:defaults x
+    RPUSH core:default:x:y z | RPUSH core:defaults x | CLIENT NO-EVICT ON
     """
 
 
@@ -305,3 +307,39 @@ class PasswordTests(DaemonTestCase):
             self.assertNotIn(password.strip().encode(), Path(f"/proc/{pid}/environ").read_bytes())
         with redis.Redis(port=self.port, password=password.strip()) as client:
             self.assertTrue(client.ping())
+
+
+class FilesTests(SynchronousTestCase):
+    """
+    The files of the server: only one server has them.
+    """
+
+    def test_left_without_a_record(self) -> None:
+        """
+        A server that was left is found and ended even if nothing says which process it is.
+        """
+        with Daemon() as daemon:
+            before = daemon.run_command("core.ping")
+            left = server_pid(daemon)
+            held = Path(f"/proc/{left}/fd/3").resolve()
+            self.assertEqual((daemon.state / "redis" / "server.lock").resolve(), held)
+            daemon.crash()
+            for folder in (daemon.run, daemon.state):
+                (folder / "redis" / "server.json").unlink()
+            daemon.start()
+            self.assertFalse(lives(left))
+            self.assertEqual(before, daemon.result(before["id"]))
+
+    def test_held(self) -> None:
+        """
+        While somebody else holds the files no server is started on them; core0 says how to find out who it is.
+        """
+        with Daemon() as daemon:
+            daemon.stop()
+            with (daemon.state / "redis" / "server.lock").open("w") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                daemon.start(wait=False)
+                self.assertEqual(1, daemon.wait())
+            self.assertIn("fuser", daemon.output())
+            daemon.start()
+            self.assertEqual('"pong"', daemon.run_command("core.ping")["data"])

@@ -16,7 +16,7 @@ from core0.interfaces import BaseCommand, IAgent, ICommand, IJob
 from core0.jobs.manager import Jobs
 from core0.messages import Outcome, Rejection, Result
 from core0.values import Entry, NoArguments
-from tests.fakes import MemoryLedger, MemoryRecords, ThreadlessReactor
+from tests.fakes import MemoryLedger, MemoryProcesses, MemoryRecords, ThreadlessReactor
 from tests.unit.jobs import NOW
 from tests.work import Offer, Stamp, Work
 
@@ -98,7 +98,7 @@ class AgentCase(SynchronousTestCase):
             registry,
             self.ledger,
             self.jobs,
-            None,  # type: ignore[arg-type] # nobody runs a program
+            MemoryProcesses(),
             self.records,
             node="1:1",
         )

@@ -1,0 +1,47 @@
+"""
+The password of the server that core0 starts, and its configuration.
+"""
+
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from core0.redis.outbox import RESULT_BYTES
+from core0.redis.server_settings import MOST_UNREAD, ServerSettings, client_password, configuration
+
+
+class PasswordTests(SynchronousTestCase):
+    """
+    The file of the password.
+    """
+
+    def test_made_at_once(self) -> None:
+        """
+        It is made whole, for its owner only, and nothing else is left in its folder; the next start reads the same.
+        """
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        path = Path(folder) / "password"
+        password = client_password(str(path))
+        self.assertEqual(password + "\n", path.read_text())
+        self.assertEqual(0o600, stat.S_IMODE(path.stat().st_mode))
+        self.assertEqual(["password"], os.listdir(path.parent))
+        self.assertEqual(password, client_password(str(path)))
+
+
+class ConfigurationTests(SynchronousTestCase):
+    """
+    The configuration file.
+    """
+
+    def test_unread(self) -> None:
+        """
+        What a connection leaves unread is bounded, and the largest result can be read.
+        """
+        text = configuration(ServerSettings("", "/s", "/f", "/r", 1 << 30), "password")
+        self.assertIn(f"client-output-buffer-limit normal {MOST_UNREAD} ", text)
+        self.assertGreater(MOST_UNREAD, RESULT_BYTES)
