@@ -137,7 +137,7 @@ class Core0(Service):
         """
         # twistd has no exit status of its own for this
         atexit.register(_exit_failed)
-        if self._reactor.running:
+        if self.running:
             self._reactor.stop()
 
     async def _stop(self) -> None:

@@ -10,7 +10,7 @@ from core0 import assembly, messages, reaper
 from core0 import records as making
 from core0.config import Jobs, Logging, Redis
 from core0.jobs import bookkeeping, cgroup, logfiles, manager, output, process, restart
-from core0.redis import consumer, keys, ledger, link, pressure, records, server
+from core0.redis import consumer, keys, ledger, link, outbox, pressure, records, server
 
 Row = tuple[str, str, str]
 _JOBS, _LOGGING, _REDIS = Jobs(), Logging(), Redis()
@@ -140,14 +140,14 @@ def _server() -> Iterator[Row]:
     yield (
         "What is used of that",
         f"{pressure.SHORT:.0%}",
-        f"results are stored with the last {size(ledger.SHORT)} of each stream, which ``truncated`` says; "
+        f"results are stored with the last {size(outbox.SHORT)} of each stream, which ``truncated`` says; "
         f"``core.logs`` keeps {pressure.SCARCE:,}",
     )
     yield "The same", f"{pressure.STOP:.0%}", "only urgent commands are taken"
     yield (
         "Output of results that wait to be written",
         size(ledger.PENDING_BYTES),
-        f"later ones keep the last {size(ledger.SHORT)} of each stream",
+        f"later ones keep the last {size(outbox.SHORT)} of each stream",
     )
     yield "Wait before connecting again", f"{link.FIRST_WAIT * 1000:.0f} ms to {link.LONGEST_WAIT:.0f} s", "for ever"
     yield (
