@@ -24,7 +24,7 @@ from core0.waiting import Occurrence, Turns, pause
 
 KILLED_CODE = 137
 KILLED = Outcome(state=State.KILLED, code=KILLED_CODE)  # while it waited
-STARTING = 128  # jobs on their way to start at once; the others wait, which takes less memory
+STARTING = 48  # jobs on their way to start at once; the others wait, which takes less memory
 START_BUDGET = 0.003  # seconds of a turn spent on starting programs, each some 0.3 ms
 AT_ONCE = 50  # jobs ended in one turn
 DEADLY = frozenset({9, 15})
