@@ -12,7 +12,7 @@ class Lock:
     """
     Held for as long as the process lives, through a fork too; whoever finds it held learns by whom.
 
-    :param holder: what the file says about whoever holds it.
+    :param path: of the file; its text says who holds it.
     """
 
     def __init__(self, path: str) -> None:

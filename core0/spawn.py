@@ -117,7 +117,7 @@ class _Reader(ProcessReader):
 
 class Child(Process):
     """
-    A program in a session of its own: signals at their defaults, none blocked, no descriptors but 0, 1 and 2.
+    A program in a session of its own: signals at their defaults, none blocked, no descriptors but those of ``pipes``.
 
     Two steps of Twisted's class are replaced: how the process is created and how it is reaped.
 

@@ -280,7 +280,7 @@ class Processes:
                 await self._in_thread(tree.signal, signal.SIGTERM)
                 if await self._emptied(tree, protocol, self._kill_grace):
                     return True
-            except CancelledError:
+            except (CancelledError, OSError):
                 pass
             return await self._kill(tree, protocol)
         return True
@@ -292,8 +292,8 @@ class Processes:
                 await self._in_thread(tree.kill)
                 if await self._emptied(tree, protocol, 1.0):
                     return True
-            except CancelledError:
-                pass  # nothing is quicker than KILL
+            except (CancelledError, OSError):
+                pass  # nothing is quicker than KILL; with too many files open it is tried again
         text = "processes cannot be killed, they hang in the kernel and are left: {pids}"
         self._log.error(text, pids=list(tree.pids()))
         return False

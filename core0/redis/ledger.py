@@ -250,7 +250,7 @@ class Ledger:
         for item in batch:
             if item.kept is None:
                 self._marking.pop(item.content.seq, None)  # it would outlive the entry
-            line = words(item.content, self._node, self._clock.seconds)
+            line = words(item.content, self._node, lambda: epoch(self._clock))
             size += len(line[-1])
             sent += line
         self.on_written(size)

@@ -9,7 +9,7 @@ from itertools import chain
 from msgspec.structs import replace
 from twisted.logger import Logger
 
-from core0.messages import Level, Rejection, Result, State, encode, rejection
+from core0.messages import Level, Rejection, Result, State, encode, printable, rejection
 from core0.values import Claim, Final
 from core0.waiting import Occurrence
 
@@ -159,7 +159,7 @@ def words(content: Final | Rejected, node: str, now: Callable[[], float]) -> Wor
     if isinstance(content, Rejected):
         return "r", str(content.seq), "", "", "0", _rejection(content, node, now)
     kind = ("k" if content.keep else "f") + ("t" if content.traces else "")
-    id, body = _printable(content.id), _result(content.result)
+    id, body = printable(content.id), _result(content.result)
     return kind, str(content.seq), id, content.digest, str(int(content.life)), body
 
 
@@ -169,7 +169,7 @@ def _result(result: Result) -> bytes:
     except Exception as error:
         _log.failure("the result of {id!r} cannot be written", id=result.id)
         plain = replace(_instead(result, f"the result cannot be written: {error}", FAILED), tags=[])
-        return encode(replace(plain, id=_printable(result.id), command=_printable(result.command)))
+        return encode(replace(plain, id=printable(result.id), command=printable(result.command)))
     if len(body) > RESULT_BYTES:
         reason = f"the result of {len(body)} bytes is too large: at most {RESULT_BYTES} are kept"
         _log.error("{reason}, of {id!r}", reason=reason, id=result.id)
@@ -182,7 +182,7 @@ def _rejection(rejected: Rejected, node: str, now: Callable[[], float]) -> bytes
         return encode(rejected.rejection)
     except Exception as error:
         _log.failure("the rejection of entry {seq} cannot be written", seq=rejected.seq)
-        return encode(rejection(node, None, State.ERROR, _printable(str(error)), b"", now()))
+        return encode(rejection(node, None, State.ERROR, printable(str(error)), b"", now()))
 
 
 def _instead(result: Result, reason: str, code: int) -> Result:
@@ -192,7 +192,7 @@ def _instead(result: Result, reason: str, code: int) -> Result:
     )
     return replace(
         result,
-        data=encode(_printable(reason)).decode(),
+        data=encode(printable(reason)).decode(),
         level=Level.RESULT_JSON,
         critical="",
         streams=("", ""),
@@ -200,10 +200,6 @@ def _instead(result: Result, reason: str, code: int) -> Result:
         code=code,
         truncated=(first, second),
     )
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
 
 
 def size_of(result: Result) -> int:

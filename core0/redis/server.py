@@ -80,7 +80,7 @@ class RunningServer:
 
 class EmbeddedServer:
     """
-    :param now_needed: told when the server is there, at first and after each restart.
+    Starts a server, and starts it again whenever it ends, until it is stopped.
     """
 
     _log = Logger()
