@@ -16,6 +16,7 @@ from zope.interface import implementer
 
 from core0.clock import epoch
 from core0.commands.registry import Registry
+from core0.corex_settings import Limits
 from core0.errors import Refusal, Undecodable
 from core0.interfaces import IAgent, ICommand, ICoreReactor, IJob, ILedger, IProcesses, IRecords
 from core0.jobs.job import Job
@@ -23,7 +24,7 @@ from core0.jobs.manager import KILLED_CODE, Jobs
 from core0.jobs.restart import goes_on, may_retry
 from core0.jobs.sampler import Sampler
 from core0.jobs.usage import Gauge
-from core0.messages import Command, Mark, Message, Outcome, State, checked, refusal, rejection, result_of, shown
+from core0.messages import Command, Level, Mark, Message, Outcome, State, checked, refusal, rejection, result_of, shown
 from core0.reading import decode, digest, read_arguments
 from core0.values import Claim, Entry, Final, Usage
 from core0.waiting import pause
@@ -31,6 +32,7 @@ from core0.waiting import pause
 T = TypeVar("T")
 _NAMELESS = uuid.UUID("0c0e0c0e-b0a7-5c0e-8000-c0e0c0e0c0e0")
 SUCCEEDED, FAILED = 2, 4  # of the last record of live output
+NO_LIMITS = Limits()
 CROWDED = 0.05  # seconds before another try to open a file
 
 
@@ -39,6 +41,7 @@ class Agent:
     """
     :param node: ``<gid>:<nid>``.
     :param core: the number of the CoreX, 0 for a host.
+    :param limits: of the container that it is in.
     """
 
     _log = Logger()
@@ -55,6 +58,7 @@ class Agent:
         node: str,
         core: int = 0,
         stats_interval: float = 0.0,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         self._reactor = reactor
         self._registry = registry
@@ -62,6 +66,7 @@ class Agent:
         self._records = records
         self.node = node
         self.core = core
+        self.limits = limits
         self.jobs = jobs
         self.processes = processes
         self.urgent = registry.urgent()
@@ -248,6 +253,14 @@ class Agent:
         )
         self._ledger.finish(Final(job.seq, job.id, job.digest, result, traces=True))
         self._ended(job, outcome)
+
+    def say(self, job: IJob, text: str) -> None:
+        """
+        Tell whoever follows a job how far it is.
+        """
+        if job.command.stream:
+            now = int(epoch(self._reactor) * 1_000_000_000)
+            self._records.stream(job.id, Message(Level.USER, text, now, Level.USER << 16), False)
 
     def _ended(self, job: Job, outcome: Outcome) -> None:
         if job.command.stream:

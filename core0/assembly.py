@@ -16,7 +16,10 @@ from core0.agent import in_pool
 from core0.commands import COMMANDS
 from core0.commands.registry import Registry
 from core0.config import Config, Logging
+from core0.containers.manager import Containers
+from core0.containers.shelf import Record
 from core0.host import Host
+from core0.housing import Housing, Journal
 from core0.interfaces import ITrees
 from core0.jobs.logfiles import LogFiles
 from core0.jobs.manager import Jobs
@@ -26,6 +29,7 @@ from core0.reaper import Reaper
 from core0.records import Records
 from core0.redis import keys
 from core0.redis.consumer import Consumer
+from core0.redis.corex_users import CoreXUsers
 from core0.redis.ledger import Ledger
 from core0.redis.link import Link
 from core0.redis.pressure import Pressure
@@ -72,9 +76,15 @@ class Assembly:
         From the ground up, until commands are taken.
         """
         ground = self._ground()
-        await self._serve(ground)
+        housing = Housing(
+            self._reactor, self._config, self.node, ground.reaper, ground.surroundings, ground.pool
+        )
+        records = await in_pool(self._reactor, ground.pool, housing.shelf.records)
+        server = await self._serve(ground, records)
         ways_out = self._ways_out(ground)
-        host, registry = self._host(ground, ways_out)
+        containers = housing.containers(server, self.url, Journal(ways_out.writer, self.files), self.undo)
+        await containers.recover(records)
+        host, registry = self._host(ground, ways_out, containers)
         host.recover(await ways_out.ledger.marks())
         self.undo.append(lambda: self._flush(ways_out))
         self.undo.append(host.jobs.stop)
@@ -108,18 +118,22 @@ class Assembly:
         self.undo.append(trees.close)
         return _Ground(surroundings, reaper, pool, trees)
 
-    async def _serve(self, ground: "_Ground") -> None:
+    async def _serve(self, ground: "_Ground", records: list[Record]) -> EmbeddedServer:
         """
         The server; and what a core0 before this one has left is ended before anything is made of its commands.
         """
         settings = server_settings(self._config)
         server = EmbeddedServer(self._reactor, ground.reaper, ground.surroundings, settings)
+        users = CoreXUsers(server)
+        for record in records:
+            await users.admit(record.number, record.secret)  # before it starts: they are waiting for it
         await server.start()
         self.undo.append(server.stop)
         self.url = parse(self._config.redis.url) if self._config.redis.url else server.url
         killed = await in_pool(self._reactor, ground.pool, ground.trees.kill_left)
         if killed:
             _log.warn("ended {count} processes that a core0 before this one had left", count=killed)
+        return server
 
     def _ways_out(self, ground: "_Ground") -> "_WaysOut":
         """
@@ -144,7 +158,7 @@ class Assembly:
         writer.tell_dropped = self.files.tell_dropped = records.dropped
         return _WaysOut(ledger, pressure, writer, records)
 
-    def _host(self, ground: "_Ground", ways_out: "_WaysOut") -> tuple[Host, Registry]:
+    def _host(self, ground: "_Ground", ways_out: "_WaysOut", containers: Containers) -> tuple[Host, Registry]:
         config, reactor = self._config, self._reactor
         limit = live_limit(config.jobs.max)
         jobs = self.jobs = Jobs(reactor, ways_out.ledger, limit=limit, waiting=config.jobs.waiting)
@@ -169,6 +183,7 @@ class Assembly:
             ways_out.records,
             node=self.node,
             stats_interval=config.jobs.stats_interval,
+            containers=containers,
             down=self._down,
             obstacle=lambda: reboot_obstacle(config),
         )

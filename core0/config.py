@@ -184,6 +184,14 @@ class Containers(Struct, frozen=True, kw_only=True):
     ] = ""
     subnet: Annotated[Subnet, Key("The network of the bridge that every container is on.")] = "172.18.0.0/16"
     max: Annotated[Cores, Key("How many containers there may be at once.", "containers")] = 1000
+    max_store: Annotated[
+        Disk,
+        Key(
+            "How large the root file systems and contents kept on this host may be together;"
+            " beyond that, what no container uses is removed.",
+            "bytes",
+        ),
+    ] = 20 * GIB
 
 
 class Network(Struct, frozen=True, kw_only=True):

@@ -9,18 +9,27 @@ from zope.interface import implementer
 
 from core0.agent import Agent
 from core0.errors import Refusal
-from core0.interfaces import IHost
+from core0.interfaces import IContainers, IHost
 
 
 @implementer(IHost)
 class Host(Agent):
     """
+    :param containers: of this host.
     :param down: brings the machine down, in order.
     :param obstacle: says why that cannot be; empty if it can.
     """
 
-    def __init__(self, *arguments: Any, down: Callable[[], None], obstacle: Callable[[], str], **keywords: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        containers: IContainers,
+        down: Callable[[], None],
+        obstacle: Callable[[], str],
+        **keywords: Any,
+    ) -> None:
         super().__init__(*arguments, **keywords)
+        self.containers = containers
         self._down = down
         self._obstacle = obstacle
 

@@ -2,7 +2,7 @@
 Every port of core0: what a part may ask of another, with units, shapes and how it fails.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from msgspec import Struct
@@ -17,6 +17,7 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import Attribute, Interface
 
+from core0.corex_settings import Limits
 from core0.messages import (
     Command,
     Mark,
@@ -24,7 +25,7 @@ from core0.messages import (
     Outcome,
     Rejection,
 )
-from core0.values import Claim, Final, NoArguments, Usage
+from core0.values import Claim, Entry, Final, NoArguments, Usage
 
 T = TypeVar("T")
 
@@ -248,6 +249,27 @@ class ILedger(Interface):
         """
 
 
+class IDispatched(ILedger):
+    """
+    The ledger of errands: the commands that core0 sent into containers and that are not answered.
+    """
+
+    async def enter(entries: Sequence[Entry]) -> None:
+        """
+        Write them down. May be done again.
+        """
+
+    def taken() -> AsyncIterator[Sequence[Entry]]:
+        """
+        All of them, in order, some at a time.
+        """
+
+    async def written(seqs: Collection[int]) -> None:
+        """
+        Wait until no answer to any of these is left to write.
+        """
+
+
 class IJobs(Interface):
     """
     The jobs of an agent.
@@ -290,6 +312,12 @@ class IAgent(Interface):
     core: int = Attribute("The number of the CoreX, 0 for a host.")
     jobs: IJobs = Attribute("The jobs.")
     processes: IProcesses = Attribute("Runs programs.")
+    limits: Limits = Attribute("What the container that it is in may use; of a host: no limits.")
+
+    def say(job: IJob, text: str) -> None:
+        """
+        Tell whoever follows a job how far it is.
+        """
 
     async def in_thread(work: Callable[..., T], *arguments: Any) -> T:
         """
@@ -307,10 +335,47 @@ class IAgent(Interface):
         """
 
 
+class IContainers(Interface):
+    """
+    The containers of a host.
+    """
+
+    async def create(request: Any, say: Callable[[str], None]) -> int:
+        """
+        Make one, a :class:`core0.containers.request.Request`; returns its number once its CoreX has answered.
+
+        :param say: is told how far it is.
+        :raises Refusal: 400, what is asked for is wrong; 404, there is no such plist; 503, something is missing, or it
+            failed; nothing is left of it then.
+        """
+
+    async def terminate(number: int) -> None:
+        """
+        End one, and remove all that there is of it.
+
+        :raises Refusal: 404, there is none; 409, it is being created.
+        """
+
+    async def listed() -> Mapping[str, Any]:
+        """
+        The living ones, by their numbers.
+        """
+
+    async def dispatch(number: int, command: Command, id: str) -> None:
+        """
+        Have one run a command; its result appears under ``id``.
+
+        :raises Refusal: 404, there is no such container; 409, it is being created or removed; 503, too much is on its
+            way there already.
+        """
+
+
 class IHost(IAgent):
     """
     A Core of a whole machine.
     """
+
+    containers: "IContainers" = Attribute("Its containers.")
 
     def reboot() -> None:
         """

@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Awaitable
 from typing import Any, Generic, TypeVar
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 T = TypeVar("T")
 
@@ -150,4 +151,26 @@ async def within(clock: IReactorTime, seconds: float, work: Awaitable[T]) -> T:
     """
     deferred: Deferred[Any] = work if isinstance(work, Deferred) else ensureDeferred(work)  # type: ignore[arg-type]
     result: T = await deferred.addTimeout(seconds, clock)
+    return result
+
+
+async def to_the_end(work: Awaitable[T]) -> T:
+    """
+    The result of something that is not left half done: cancelled or not, it is waited for.
+
+    :raises twisted.internet.defer.CancelledError: after that, if this was cancelled meanwhile.
+    """
+    ended: Occurrence[Any] = Occurrence()
+    ensureDeferred(work).addBoth(ended.happen)  # type: ignore[arg-type] # any awaitable will do
+    cancelled = False
+    while not ended.happened:
+        try:
+            await ended.wait()
+        except CancelledError:
+            cancelled = True
+    if isinstance(ended.value, Failure):
+        ended.value.raiseException()
+    if cancelled:
+        raise CancelledError
+    result: T = ended.value  # type: ignore[assignment] # it is no failure
     return result

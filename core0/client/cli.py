@@ -15,6 +15,8 @@ except ModuleNotFoundError:
     raise SystemExit("corectl: click is missing: pip install 'core0[cli]'") from None
 
 from core0.client.options import as_json, patience, payload_of, placed, text_of, variables
+from core0.client.plist import plist
+from core0.client.store import store
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
@@ -306,6 +308,10 @@ def result(id: str, timeout: float, raw: bool) -> None:
         return _print_result(found) if raw else show_all(found, _screen())
 
     drive(work)
+
+
+corectl.add_command(plist)
+corectl.add_command(store)
 
 
 def main() -> NoReturn:

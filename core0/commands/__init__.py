@@ -4,6 +4,7 @@ The commands that every core0 has.
 
 from core0.commands.bash import Bash
 from core0.commands.core import Kill, KillAll, Ping, Reboot, State, System
+from core0.commands.corex import Create, Dispatch, List, Terminate
 from core0.commands.info import InfoCpu, InfoDisk, InfoMem, InfoNic, InfoOs
 from core0.commands.process import ProcessKill, ProcessList
 
@@ -19,6 +20,10 @@ COMMANDS: tuple[type, ...] = (
     InfoMem,
     InfoNic,
     InfoOs,
+    Create,
+    List,
+    Dispatch,
+    Terminate,
     Bash,
     ProcessList,
     ProcessKill,

@@ -14,10 +14,9 @@ from functools import cache, partial
 from threading import Thread
 from typing import Any
 
-from twisted.internet.defer import CancelledError, TimeoutError, ensureDeferred
+from twisted.internet.defer import CancelledError, TimeoutError
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
@@ -36,7 +35,7 @@ from core0.jobs.output import SIGNALLED, Output, Printing
 from core0.messages import Outcome, State
 from core0.reaper import Reaper
 from core0.spawn import Child, Launch, Start, Surroundings
-from core0.waiting import Occurrence, pause, within
+from core0.waiting import Occurrence, pause, to_the_end, within
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_FOUND = 127
@@ -319,18 +318,7 @@ class Processes:
         """
         Wait for a thread to its end, cancelled or not: it must not meet the tree when that is another job's.
         """
-        ended: Occurrence[Any] = Occurrence()
-        ensureDeferred(self._in_pool(work, *arguments)).addBoth(ended.happen)
-        cancelled = False
-        while not ended.happened:
-            try:
-                await ended.wait()
-            except CancelledError:
-                cancelled = True
-        if isinstance(ended.value, Failure):
-            ended.value.raiseException()
-        if cancelled:
-            raise CancelledError
+        await to_the_end(self._in_pool(work, *arguments))
 
     @staticmethod
     def _outcome(protocol: Printing, output: Output, cut: bool) -> Outcome:

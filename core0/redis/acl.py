@@ -53,6 +53,34 @@ def client_rules(password: str | None) -> Iterable[str]:
     yield from (f"+{command}" for command in COMMANDS)
 
 
+def corex_user(number: int) -> str:
+    """
+    The name of the CoreX of a container.
+    """
+    return f"corex-{number}"
+
+
+def corex_rules(number: int, hash: str) -> Iterable[str]:
+    """
+    The rules of the CoreX of a container: it takes from its queue, and adds to its two other lists without being able
+    to read them; nothing else.
+
+    :param hash: of its password, as :func:`hashed` gives it.
+    """
+    orders, results, records = keys.orders(number), keys.corex_results(number), keys.corex_records(number)
+    yield "on"
+    yield "resetpass"
+    yield hash
+    yield "resetkeys"
+    yield "resetchannels"
+    yield "clearselectors"
+    yield "-@all"
+    yield "+ping"  # to log in asks for no right
+    yield f"(~{orders} +blmove +lrange +ltrim)"
+    yield f"(%W~{results} +rpush +llen)"
+    yield f"(%W~{records} +rpush +llen +ltrim)"
+
+
 def admin_rules(password: str) -> Iterable[str]:
     """
     The rules of core0 itself.

@@ -57,10 +57,10 @@ class Connection(txredisapi.SubscriberProtocol):  # type: ignore[misc] # txredis
     """
     A connection whose replies are bytes, exactly as they came (``007`` stays that).
 
-    :param on_message: called with the channel of each message that is published to this connection.
+    :param on_message: called with each message that is published to this connection: text, or a list of texts.
     """
 
-    def __init__(self, on_message: Callable[[bytes], None] | None = None) -> None:
+    def __init__(self, on_message: Callable[[Any], None] | None = None) -> None:
         super().__init__(charset=None, convertNumbers=False)
         self._on_message = on_message
         self._alive = False
@@ -107,7 +107,7 @@ class Connection(txredisapi.SubscriberProtocol):  # type: ignore[misc] # txredis
         txredisapi's hook.
         """
         if self._on_message is not None:
-            self._on_message(channel)
+            self._on_message(message)
 
     def command(self, *words: str | bytes | float) -> "Deferred[Any]":
         """
@@ -161,7 +161,7 @@ def endpoint(reactor: Any, url: RedisURL) -> IStreamClientEndpoint:
     return wrapClientTLS(optionsForClientTLS(host), plain) if url.tls else plain
 
 
-async def connect(reactor: Any, url: RedisURL, on_message: Callable[[bytes], None] | None = None) -> Connection:
+async def connect(reactor: Any, url: RedisURL, on_message: Callable[[Any], None] | None = None) -> Connection:
     """
     Connect and log in.
 

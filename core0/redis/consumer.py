@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from twisted.logger import Logger
 
 from core0.redis import keys
-from core0.redis.connection import Connection, Lost, ReplyError, connect
+from core0.redis.connection import Connection, Lost, ReplyError
+from core0.redis.ears import Ears
 from core0.redis.link import Link
 from core0.redis.script import REREAD, TAKE, URGENT
 from core0.redis.task import Task
@@ -27,7 +28,6 @@ PAUSE = 0.05  # seconds after a look for what may not wait
 URGENT_DEPTH = 1000  # entries of each queue
 URGENT_LARGEST = 64 << 10  # bytes
 RETRY = 1.0  # seconds
-INVALIDATED = b"__redis__:invalidate"
 
 
 class Taker(Protocol):
@@ -84,9 +84,9 @@ class Consumer:
         self._queues = list(queues)
         self._largest = largest
         self._taker = taker
-        self._link = Link(reactor, url, "taking commands", self._prepare)
         self._bell = Bell()
-        self._ears: Connection | None = None
+        self._ears = Ears(reactor, url, lambda keys: self._bell.ring())
+        self._link = Link(reactor, url, "taking commands", self._ears.attach)
         self._trickled = 0.0
         self._waiting_for_room = False
         self._odd = 0
@@ -108,8 +108,7 @@ class Consumer:
         """
         self._task.stop()
         self._link.stop()
-        if self._ears is not None:
-            self._ears.close()
+        self._ears.close()
 
     def ring(self) -> None:
         """
@@ -117,20 +116,6 @@ class Consumer:
         """
         if self._waiting_for_room:
             self._bell.ring()
-
-    async def _prepare(self, connection: Connection) -> None:
-        """
-        Have the server tell a second connection when a queue changes.
-        """
-        if self._ears is not None:
-            self._ears.close()
-        ears = await connect(self._reactor, self._url, lambda channel: self._bell.ring())
-        self._ears = ears
-        number = await ears.command("CLIENT", "ID")
-        await ears.command("SUBSCRIBE", INVALIDATED)
-        await connection.command("CLIENT", "TRACKING", "ON", "REDIRECT", number, "NOLOOP")
-        # one without the other is deaf
-        ears.lost().addCallback(lambda _: connection.close())
 
     async def _work(self) -> None:
         while True:

@@ -18,6 +18,7 @@ from core0.redis.server_settings import ServerSettings
 from core0.waiting import pause
 
 STOP_TIMEOUT = 20.0  # seconds; it writes its file to the end
+LINGERING = 1.0  # seconds
 LOOK = 0.02  # seconds between looks whether it has ended
 INHERITED = 3  # the descriptor of the lock in a server
 FIRST_OWN = 10  # the lowest that it has in core0: it is to be told from a server
@@ -49,7 +50,7 @@ class FilesLock:
             await self._end(_recorded(self._records[0]))
             if not _locked(fd):
                 await self._end_holders(fd)
-            if not _locked(fd):
+            if not await self._locked_soon(fd):
                 raise ServerFailed(f"{self._path} is held by another process; 'fuser {self._path}' says by which")
         except BaseException:
             os.close(fd)
@@ -65,6 +66,15 @@ class FilesLock:
             return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_OWN)
         finally:
             os.close(fd)
+
+    async def _locked_soon(self, fd: int) -> bool:
+        """
+        Threads of a server that has ended may hold its files for a moment more.
+        """
+        deadline = self._reactor.seconds() + LINGERING
+        while not (locked := _locked(fd)) and self._reactor.seconds() < deadline:
+            await pause(self._reactor, LOOK)
+        return locked
 
     async def _end_holders(self, fd: int) -> None:
         """

@@ -8,6 +8,9 @@ LOGS = "core.logs"
 MAX_REJECTED = 1000
 MAX_STREAM = 10_000  # records of live output
 MAX_SAMPLES = 1000
+MAX_RECORDS = 10_000  # of a CoreX that core0 has not copied yet
+RESULTS = "corex:results:"  # what the keys of all containers begin with
+RECORDS = "core0:corex:"
 
 
 def node_queue(node: str) -> str:
@@ -29,6 +32,20 @@ def marks(node: str) -> str:
     Hash: what this node had started, marks (:class:`core0.messages.Mark`) by their number.
     """
     return f"core0:job:{node}"
+
+
+def dispatched(node: str) -> str:
+    """
+    Hash: what this node sent into containers and has no answer to, payloads by their number.
+    """
+    return f"core0:dispatched:{node}"
+
+
+def dispatched_marks(node: str) -> str:
+    """
+    Hash: the marks that belong to those.
+    """
+    return f"core0:dispatched-marks:{node}"
 
 
 def clock(node: str) -> str:
@@ -64,3 +81,24 @@ def stats(id: str) -> str:
     Redis stream: samples of a job.
     """
     return f"stats:{id}"
+
+
+def orders(number: int) -> str:
+    """
+    List on the local server: what core0 sends to the CoreX of a container.
+    """
+    return f"core:default:core-{number}"
+
+
+def corex_results(number: int) -> str:
+    """
+    List on the local server: what the CoreX of a container answers.
+    """
+    return f"{RESULTS}{number}"
+
+
+def corex_records(number: int) -> str:
+    """
+    List on the local server: log records, live output and samples of a container.
+    """
+    return f"{RECORDS}{number}:records"

@@ -39,15 +39,17 @@ SUSPICIOUS = 3  # times in a row that a batch could not be written; then its ite
 class Ledger:
     """
     :param life: of a result, in seconds.
+    :param holder: who holds the ids that it claims: the node, unless it has another ledger that does.
     """
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, link: Link, node: str, life: int) -> None:
+    def __init__(self, clock: IReactorTime, link: Link, node: str, life: int, holder: str = "") -> None:
         self._clock = clock
         self._link = link
         self._node = node
         self._life = life
+        self._holder = holder or node
         self._unfinished = keys.unfinished(node)
         self._marks = keys.marks(node)
         self._pending = Outbox()
@@ -115,7 +117,7 @@ class Ledger:
         """
         :returns: the numbers of those that shall run.
         """
-        words: list[str | int] = [self._life, self._node]
+        words: list[str | int] = [self._life, self._holder]
         for claim in claims:
             words += (claim.seq, claim.id, claim.digest)
         verdicts = await self._link.call(CLAIM, (self._unfinished, self._marks), words) if claims else ()
@@ -234,18 +236,18 @@ class Ledger:
             raise
         self._failures = 0
         self._singly = max(0, self._singly - 1)
-        for item in batch:
-            self._pending.done(item)
         for place in conflicts:
             final = batch[place - 1].content
             if isinstance(final, Final):
                 await self._conflict(final.seq, final.id)
+        for item in batch:
+            self._pending.done(item)
 
     async def _write(self, batch: Sequence[Item]) -> Sequence[int]:
         """
         :returns: the places (from 1) of those whose id stands for other content.
         """
-        sent: list[str | bytes | int] = [self._life, self._node]
+        sent: list[str | bytes | int] = [self._life, self._holder]
         size = 0
         for item in batch:
             if item.kept is None:

@@ -35,15 +35,24 @@ class Link:
     """
     :param name: for the log.
     :param prepare: called with each new connection before anybody else gets it.
+    :param scripts: those that are to be called.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, url: RedisURL, name: str, prepare: Prepare = _nothing) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        url: RedisURL,
+        name: str,
+        prepare: Prepare = _nothing,
+        scripts: Sequence[Script] = SCRIPTS,
+    ) -> None:
         self._reactor = reactor
         self._url = url
         self._name = name
         self._prepare = prepare
+        self._scripts = scripts
         self._connection: Connection | None = None
         self._up: Occurrence[Connection] = Occurrence()
         self._task = Task(f"{name}: nobody connects any more")
@@ -97,7 +106,7 @@ class Link:
         return connection
 
     async def _introduce(self, connection: Connection) -> None:
-        for script in SCRIPTS:
+        for script in self._scripts:
             await connection.command("SCRIPT", "LOAD", script.text)
         await self._prepare(connection)
 

@@ -29,4 +29,5 @@ CLAIM = _read("claim")
 FINISH = _read("finish")
 MARK = _read("mark")
 SAMPLE = _read("sample")
+RECEIVE = _read("receive")  # on the local server only
 SCRIPTS = (TAKE, URGENT, REREAD, CLAIM, FINISH, MARK, SAMPLE)

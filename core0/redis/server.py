@@ -4,7 +4,7 @@ The Redis server that core0 starts, watches and stops: Valkey, on a unix socket.
 
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, TimeoutError
@@ -21,6 +21,7 @@ from core0.redis.files_lock import STOP_TIMEOUT as STOP_TIMEOUT
 from core0.redis.server_settings import ServerSettings, configuration, find_program
 from core0.redis.task import Task
 from core0.redis.url import RedisURL
+from core0.redis.users import Users
 from core0.spawn import Child, Launch, Surroundings
 from core0.waiting import Occurrence, pause, within
 
@@ -97,6 +98,7 @@ class EmbeddedServer:
         self._running: RunningServer | None = None
         self._task = Task("the server is not watched any more")
         self.url = RedisURL(path=settings.socket, username=acl.ADMIN, password=self._password)
+        self._users = Users(reactor, self.url)
 
     async def start(self) -> RunningServer:
         """
@@ -114,16 +116,14 @@ class EmbeddedServer:
         settings = self._settings
         for folder in (settings.run_dir, os.path.dirname(settings.socket), settings.folder):
             os.makedirs(folder, mode=0o700, exist_ok=True)
-        guard = os.path.dirname(settings.socket)
-        found = os.stat(guard)
-        if found.st_uid != os.geteuid() or found.st_mode & 0o077:
-            if found.st_uid != os.geteuid():
-                raise ServerFailed(f"{guard} belongs to somebody else; who can enter it commands this machine")
-            os.chmod(guard, 0o700)
-        write_private(self._config, configuration(settings, self._password))
+        guard_privately(settings.guard)
+        if settings.shared:
+            os.chmod(os.path.dirname(settings.socket), 0o711)
 
     async def _start(self) -> RunningServer:
         program = find_program(self._settings.program)
+        known = self._users.all()
+        write_private(self._config, configuration(self._settings, self._password, known))
         launch = Launch(program, [program, self._config], {"PATH": os.environ.get("PATH", ""), "LANG": "C"}, "/")
         protocol = _Protocol()
         try:
@@ -135,6 +135,7 @@ class EmbeddedServer:
             if child.pid is not None:
                 self._lock.record(child.pid)
             await self._answers(protocol)
+            await self._users.catch_up(known)
         except BaseException as error:
             _try(lambda: child.signalProcess("KILL"))
             if not isinstance(error, CancelledError):
@@ -142,6 +143,7 @@ class EmbeddedServer:
                 await _within_patience(self._reactor, running)
             raise
         self._running = running
+        self._users.up = True
         return running
 
     def _pipes(self) -> dict[int, int | str]:
@@ -189,6 +191,7 @@ class EmbeddedServer:
             if running is not None:
                 how = await running.ended()
                 self._running = None
+                self._users.up = False
                 wait = FIRST_WAIT if self._reactor.seconds() - started > HEALTHY else wait
                 self._log.error("the server has ended ({how}); starting it again in {wait} s", how=how, wait=wait)
             await pause(self._reactor, wait)
@@ -198,11 +201,27 @@ class EmbeddedServer:
             except (ServerFailed, OSError) as error:
                 self._log.error("the server is not there: {error}", error=error)
 
+    async def admit(self, user: str, rules: Iterable[str]) -> None:
+        """
+        Let somebody in from now on, whenever the server is started; at once if it runs.
+
+        :param rules: as of ``ACL SETUSER``; whatever is not among them is forbidden.
+        :raises ServerFailed: the server does not take the rules.
+        """
+        await self._users.admit(user, rules)
+
+    async def dismiss(self, user: str) -> None:
+        """
+        Let somebody in no more, and close the connections that there are.
+        """
+        await self._users.dismiss(user)
+
     async def stop(self) -> None:
         """
         Have it write everything, and wait for its end.
         """
         self._task.stop()
+        self._users.up = False
         running, self._running = self._running, None
         if running is None:
             return
@@ -220,6 +239,19 @@ class EmbeddedServer:
         Of the server; None while there is none.
         """
         return self._running.child.pid if self._running is not None else None
+
+
+def guard_privately(folder: str) -> None:
+    """
+    Let nobody but this user enter a folder.
+
+    :raises ServerFailed: it is not his.
+    """
+    found = os.stat(folder)
+    if found.st_uid != os.geteuid():
+        raise ServerFailed(f"{folder} belongs to somebody else; who can enter it commands this machine")
+    if found.st_mode & 0o077:
+        os.chmod(folder, 0o700)
 
 
 async def _within_patience(reactor: Any, running: RunningServer) -> bool:

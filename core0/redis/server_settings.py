@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -39,6 +40,21 @@ class ServerSettings:
     password: str | None = None
     unread: int = MOST_UNREAD
 
+    @property
+    def shared(self) -> bool:
+        """
+        Whether a CoreX that enters the socket's folder, which core0 hands to it, may connect: it is somebody else for
+        the file system, and cannot come through the guard by itself. A socket that was put elsewhere is core0's alone.
+        """
+        return os.path.dirname(os.path.dirname(self.socket)) == self.run_dir
+
+    @property
+    def guard(self) -> str:
+        """
+        The folder that keeps everybody else away from the socket.
+        """
+        return self.run_dir if self.shared else os.path.dirname(self.socket)
+
 
 def find_program(program: str) -> str:
     """
@@ -58,15 +74,17 @@ def find_program(program: str) -> str:
     return path
 
 
-def configuration(settings: ServerSettings, admin_password: str) -> str:
+def configuration(settings: ServerSettings, admin_password: str, users: Mapping[str, Sequence[str]] = {}) -> str:
     """
     The text of the server's configuration file.
+
+    :param users: the rules of others than clients and core0 itself, by their names.
     """
     lines = [
         "port 0" if settings.listen is None else f"port {settings.listen[1]}",
         *([f'bind "{settings.listen[0]}"'] if settings.listen is not None else ()),
         f"unixsocket {_quoted(settings.socket)}",
-        "unixsocketperm 700",
+        f"unixsocketperm {'777' if settings.shared else '700'}",
         "databases 1",
         "daemonize no",
         "loglevel warning",
@@ -85,6 +103,7 @@ def configuration(settings: ServerSettings, admin_password: str) -> str:
         "lua-time-limit 60000",
         f"user default {' '.join(acl.client_rules(settings.password))}",
         f"user {acl.ADMIN} {' '.join(acl.admin_rules(admin_password))}",
+        *(f"user {name} {' '.join(rules)}" for name, rules in users.items()),
     ]
     return "\n".join(lines) + "\n"
 

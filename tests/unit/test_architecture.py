@@ -16,14 +16,16 @@ CORE0, TESTS = ROOT / "core0", ROOT / "tests"
 LONGEST = 350  # lines of a module
 # From top to bottom. A room imports from those below it only; those in one line know nothing of each other.
 ROOMS = (
-    ("service", "corex"),
-    ("assembly",),
+    ("service", "guest"),
+    ("assembly", "corex"),
+    ("housing",),
     ("client",),
     ("startup", "host"),
     ("agent",),
     ("commands",),
     ("containers",),
     ("network",),
+    ("images",),
     ("jobs", "redis", "facts"),
     ("records",),
     ("spawn",),
@@ -32,11 +34,11 @@ ROOMS = (
     ("config_reader",),
     ("interfaces",),
     ("values",),
-    ("reading",),
+    ("reading", "corex_messages", "corex_settings"),
     ("messages",),
     ("odd_json", "errors"),
 )
-OF_CLIENT = {"messages", "errors", "waiting", "config", "redis", "reading"}
+OF_CLIENT = {"messages", "errors", "waiting", "config", "redis", "reading", "images"}
 OF_REACTOR = {"core0.service", "core0.corex", "core0.client.cli"}
 SYNCHRONOUS, ASYNCHRONOUS = "twisted.trial.unittest.SynchronousTestCase", "twisted.trial.unittest.TestCase"
 SKIPS = {"SkipTest", "skip", "skipIf", "skipUnless", "skipif", "missing"}

@@ -1,0 +1,204 @@
+"""
+Making a container: one step after another, each with its inverse.
+"""
+
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator
+
+from msgspec.structs import replace
+from twisted.internet.defer import TimeoutError
+
+from core0.clock import epoch
+from core0.containers import seccomp
+from core0.containers.bundle import Etc, Limits, Spec, bundle
+from core0.containers.bundle import Mount as Bound
+from core0.containers.container import Container
+from core0.containers.house import House
+from core0.containers.machine import Machine
+from core0.containers.nursery import GuestFailed
+from core0.containers.orders import Join
+from core0.containers.rootfs import Bind, Setup, staging_place
+from core0.containers.runtime import RuntimeFailed
+from core0.containers.shelf import Phase
+from core0.containers.steps import Steps, cgroups_of
+from core0.errors import Refusal
+from core0.images.images import Root
+from core0.waiting import within
+
+FIRST_ID = 1 << 28  # of the ids that containers have, 65,536 each
+SLOTS = 24_000  # as many as fit below the ids that systemd says nobody should use
+ANSWER = 15.0  # seconds in which a CoreX has to answer
+UNIFIED = "/sys/fs/cgroup/unified"
+Say = Callable[[str], None]
+
+
+def first_id(slot: int) -> int:
+    """
+    The host's id of a container's root.
+    """
+    return FIRST_ID + slot * (1 << 16)
+
+
+class Building:
+    """
+    One container on its way.
+
+    :param say: is told how far it is.
+    """
+
+    def __init__(self, house: House, machine: Machine, container: Container, password: str, say: Say) -> None:
+        self._house = house
+        self._machine = machine
+        self._container = container
+        self._password = password
+        self._say = say
+        self._request = container.record.request
+        self._number = container.number
+        self._place = house.shelf.place(self._number)
+        self._bundle = os.path.join(self._place, "bundle")
+
+    @property
+    def _first_id(self) -> int:
+        return 0 if self._request.privileged else first_id(self._container.record.slot)
+
+    async def build(self) -> None:
+        """
+        All of it; what was done is on the container's ``undo``, also when it fails.
+
+        :raises Refusal: it cannot be done.
+        """
+        house, container, number = self._house, self._container, self._number
+        steps = Steps(house, container)
+        try:
+            await house.in_thread(self._check)
+            await steps.folder()
+            guest = await steps.guest()
+            root = await self._root()
+            setup = await house.in_thread(self._furnish, root)
+            await steps.channel()
+            namespace = await guest.prepare(setup)
+            init = await steps.run(self._bundle, namespace, os.path.join(self._place, "pid"))
+            container.started(init)
+            corex = await steps.join(guest, self._joining(init))
+            container.joined(corex)
+            await self._first_word()
+            await house.in_thread(house.shelf.save, container.record)
+        except (GuestFailed, RuntimeFailed) as error:
+            raise Refusal(503, f"cannot start container {number}: {error}") from error
+
+    async def _root(self) -> Root:
+        request = self._request
+        hold = os.path.join(self._place, "root")
+        return await self._house.images.root(request.plist, request.storage or self._house.storage, hold, self._say)
+
+    def _check(self) -> None:
+        """
+        Whatever is wrong and can be known before anything is done.
+        """
+        for mount in self._request.mounts:
+            if not os.path.exists(mount.source):
+                raise Refusal(400, f"arguments.mount: there is no {mount.source!r} on the host; make it first")
+
+    def _furnish(self, root: Root) -> Setup:
+        """
+        The folder of the container, with its bundle.
+        """
+        place, owner = self._place, self._first_id
+        for name in ("upper", "work", "bundle", "etc"):
+            os.mkdir(os.path.join(place, name), 0o755)
+        os.chown(os.path.join(place, "upper"), owner, owner)
+        lower = os.stat(root.path)
+        os.chmod(os.path.join(place, "upper"), lower.st_mode & 0o7777)
+        for name, text in self._etc():
+            path = os.path.join(place, "etc", name)
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.chown(path, owner, owner)
+        stage = staging_place([place, self._house.run, root.path])
+        config = bundle(self._spec(stage), self._machine)
+        with open(os.path.join(self._bundle, "config.json"), "w", encoding="utf-8") as file:
+            json.dump(config, file)
+        if "seccomp" in config["linux"]:
+            with open(os.path.join(self._bundle, "seccomp.bpf"), "wb") as program:
+                program.write(seccomp.program(config["linux"]["seccomp"]))
+        hidden = self._container.record.runtime.hide_unified
+        return Setup(
+            number=self._number,
+            stage=stage,
+            lower=root.path,
+            own=place,
+            first_id=owner,
+            binds=list(self._binds()),
+            hide=[UNIFIED] if hidden else [],
+        )
+
+    def _etc(self) -> Iterator[tuple[str, str]]:
+        name = self._request.name(self._number)
+        yield "hostname", f"{name}\n"
+        yield "hosts", f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{name}\n"
+        yield "resolv.conf", self._resolver()
+
+    def _resolver(self) -> str:
+        if self._request.host_network:
+            with open("/etc/resolv.conf", encoding="utf-8", errors="replace") as file:
+                return file.read(64 << 10)
+        return "# this container has no network but its own loopback\n"
+
+    def _binds(self) -> Iterator[Bind]:
+        for name, _ in self._etc():
+            yield Bind(os.path.join(self._place, "etc", name), name, mapped=False)
+        for place, mount in enumerate(self._request.mounts):
+            yield Bind(mount.source, f"mount-{place}", mount.read_only)
+
+    def _spec(self, stage: str) -> Spec:
+        request = self._request
+        return Spec(
+            number=self._number,
+            hostname=request.name(self._number),
+            rootfs=f"{stage}/root",
+            ids=self._first_id,
+            cgroups=cgroups_of(self._house, self._number),
+            init=self._house.init,
+            etc=Etc(f"{stage}/hosts", f"{stage}/hostname", f"{stage}/resolv.conf"),
+            env=request.env,
+            mounts=tuple(
+                Bound(f"{stage}/mount-{place}", mount.target, mount.read_only)
+                for place, mount in enumerate(request.mounts)
+            ),
+            limits=Limits(request.limits.memory, request.limits.cpu, request.limits.pids),
+            privileged=request.privileged,
+            host_network=request.host_network,
+        )
+
+    def _joining(self, init: int) -> Join:
+        house = self._house
+        settings = replace(
+            house.settings,
+            number=self._number,
+            user=house.users.name(self._number),
+            password=self._password,
+            limits=self._request.limits,
+        )
+        return Join(init=init, bundle=self._bundle, socket=house.socket, settings=settings)
+
+    async def _first_word(self) -> None:
+        """
+        Until its CoreX has answered.
+        """
+        container, reactor = self._container, self._house.reactor
+        try:
+            reason = await within(reactor, ANSWER, container.first_word.wait())
+        except TimeoutError as error:
+            raise GuestFailed(f"its CoreX has not answered within {ANSWER:.0f} s") from error
+        if reason:
+            raise GuestFailed(reason)
+        container.record = replace(container.record, phase=Phase.LIVE, started=int(epoch(reactor) * 1000))
+
+
+def new_password() -> str:
+    """
+    Of a CoreX.
+    """
+    return secrets.token_hex(32)

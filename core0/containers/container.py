@@ -1,0 +1,130 @@
+"""
+One container: what is known of it, what it is to answer, and what becomes of what its CoreX says.
+"""
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+from twisted.logger import Logger
+
+from core0.clock import epoch
+from core0.containers.errands import Errands
+from core0.containers.house import House
+from core0.containers.reports import Live, Log, Own, Reports, Sample
+from core0.containers.shelf import Life, Phase, Record
+from core0.containers.undo import Undo
+from core0.containers.watch import Watched, started
+from core0.jobs.usage import Meter
+from core0.values import Final
+from core0.waiting import Occurrence
+
+
+class Container:
+    """
+    :ivar undo: removes all that there is of it.
+    :ivar first_word: happens when its CoreX says that it is there, with ""; or when there will be none, with the reason.
+    :ivar dying: happens when its first process or its CoreX has ended, with the reason.
+    :ivar gone: happens when nothing of it is left.
+    """
+
+    _log = Logger()
+
+    def __init__(self, house: House, record: Record) -> None:
+        self._house = house
+        self.record = record
+        self.errands = Errands(house.reactor, record.number)
+        self.reports = Reports(self.errands, house.settings.node, record.number)
+        self.runner = house.runner(record.runtime)
+        self.undo = Undo(f"container {record.number}")
+        self.init: Watched | None = None
+        self.corex: Watched | None = None
+        self.meter = Meter()
+        self.first_word: Occurrence[str] = Occurrence()
+        self.dying: Occurrence[str] = Occurrence()
+        self.gone: Occurrence[None] = Occurrence()
+
+    @property
+    def number(self) -> int:
+        """
+        Its number.
+        """
+        return self.record.number
+
+    @property
+    def phase(self) -> Phase:
+        """
+        Where it is.
+        """
+        return self.record.phase
+
+    def move(self, phase: Phase) -> None:
+        """
+        Go on.
+        """
+        self.record = replace(self.record, phase=phase)
+
+    def started(self, init: int) -> None:
+        """
+        Its first process lives.
+        """
+        self.init = self._watch("its first process has ended", init, self.record.init)
+        self.record = replace(self.record, init=Life(init, started(init)))
+
+    def joined(self, corex: int) -> None:
+        """
+        Its CoreX lives.
+        """
+        self.corex = self._watch("its CoreX has ended", corex, self.record.corex)
+        self.record = replace(self.record, corex=Life(corex, started(corex)))
+
+    def _watch(self, reason: str, pid: int, known: Life | None) -> Watched | None:
+        process = Watched.find(self._house.reactor, pid, known.start if known else 0)
+        if process is None:
+            self._die(reason)
+        else:
+            process.on_ended = lambda: self._die(reason)
+        return process
+
+    def _die(self, reason: str) -> None:
+        self.first_word.happen(reason)
+        self.dying.happen(reason)
+
+    def release(self) -> None:
+        """
+        Watch its processes no more.
+        """
+        for process in (self.init, self.corex):
+            if process is not None:
+                process.close()
+
+    async def results(self, lines: Sequence[bytes]) -> None:
+        """
+        Answers to errands; returns once they are written.
+        """
+        seqs = []
+        for line in lines:
+            answer = self.errands.read(line)
+            if isinstance(answer, Final):
+                self._house.dispatched.finish(answer)
+                seqs.append(answer.seq)
+            elif answer is not None:
+                self.first_word.happen("")
+        if seqs:
+            await self._house.dispatched.written(seqs)
+
+    def records(self, lines: Sequence[bytes]) -> None:
+        """
+        Log records, samples and live output.
+        """
+        now = int(epoch(self._house.reactor) * 1_000_000_000)
+        for line in lines:
+            report = self.reports.read(line, now)
+            match report:
+                case Log():
+                    self._house.journal.log(report.line)
+                case Live():
+                    self._house.journal.stream(report.id, report.line, report.last)
+                case Sample():
+                    self._house.journal.sample(report.id, report.fields, report.life)
+                case Own():
+                    self._log.info("container {number}: {text}", number=self.number, text=report.text)

@@ -1,0 +1,145 @@
+"""
+Sending commands into containers: written down first, many at a time, so that none is lost and none runs twice.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
+import msgspec
+from msgspec import Raw, Struct
+from msgspec.structs import replace
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from core0 import corex_messages as messages
+from core0.containers.container import Container
+from core0.containers.errands import Errand, Errands, Numbers
+from core0.containers.house import House
+from core0.containers.shelf import Phase
+from core0.errors import Core0Error, Refusal
+from core0.messages import Command, encode
+from core0.reading import decode, digest
+from core0.values import Claim, Entry
+
+_log = Logger()
+
+
+class Written(Struct, frozen=True):
+    """
+    An errand, as it is written down.
+    """
+
+    container: int
+    command: Raw
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    container: Container
+    errand: Errand
+    entry: Entry
+    sent: "Deferred[None]"
+
+
+class Dispatcher:
+    """
+    Gathers what is dispatched in one turn of the reactor.
+    """
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._waiting: list[_Waiting] = []
+        self._numbers = Numbers(house.reactor)
+
+    async def recover(self, containers: Mapping[int, Container]) -> None:
+        """
+        What a core0 before this one had sent, or was about to: of containers that live on it is sent again, and they
+        know what they had already; the others are answered for them.
+        """
+        async for entries in self._house.dispatched.taken():
+            self._numbers.after(entries[-1].seq)
+            found = [self._read(entry) for entry in entries]
+            errands = [each for each in found if each is not None]
+            granted = await self._house.dispatched.claim([Claim(each.seq, each.id, each.digest) for _, each in errands])
+            for (number, errand), good in zip(errands, granted, strict=True):
+                container = containers.get(number)
+                if not good:
+                    continue
+                if container is None or container.dying.happened:
+                    self._orphan(number, errand, "it died while core0 was away")
+                else:
+                    container.errands.add(errand)
+                    self._house.channels.send(number, errand.line)
+
+    def _read(self, entry: Entry) -> tuple[int, Errand] | None:
+        try:
+            written = msgspec.json.decode(entry.payload, type=Written)
+            command = decode(bytes(written.command))
+        except (msgspec.MsgspecError, Core0Error) as error:
+            _log.error("errand {seq} cannot be read: {error}", seq=entry.seq, error=error)
+            return None
+        return written.container, _errand(entry.seq, written.container, command)
+
+    async def dispatch(self, container: Container, command: Command, id: str) -> None:
+        """
+        Returns once it is safely on its way.
+
+        :raises Refusal: 503, too much is already.
+        """
+        if not self._house.channels.room(container.number):
+            text = f"container {container.number} has too many commands on their way to it; wait for their results"
+            raise Refusal(503, text)
+        seq = self._numbers.next()
+        errand = _errand(seq, container.number, replace(command, id=id))
+        payload = encode(Written(container.number, Raw(encode(errand.command))))
+        waiting = _Waiting(container, errand, Entry(seq, payload), Deferred())
+        self._waiting.append(waiting)
+        if len(self._waiting) == 1:
+            Deferred.fromCoroutine(self._send()).addErrback(self._failed)
+        await waiting.sent
+
+    async def _send(self) -> None:
+        turn: Deferred[None] = Deferred()
+        self._house.reactor.callLater(0, turn.callback, None)
+        await turn
+        batch, self._waiting = self._waiting, []
+        try:
+            await self._house.dispatched.enter([each.entry for each in batch])
+            claims = [Claim(each.errand.seq, each.errand.id, each.errand.digest) for each in batch]
+            granted = await self._house.dispatched.claim(claims)
+        except BaseException as error:
+            for each in batch:
+                each.sent.errback(error)
+            return
+        for each, good in zip(batch, granted, strict=True):
+            if good:
+                self._go(each.container, each.errand)
+            each.sent.callback(None)
+
+    def _go(self, container: Container, errand: Errand) -> None:
+        if container.phase == Phase.LIVE and not container.dying.happened:
+            container.errands.add(errand)
+            self._house.channels.send(container.number, errand.line)
+        else:
+            self._orphan(container.number, errand, "it ended before the command came to it")
+
+    def _orphan(self, number: int, errand: Errand, why: str) -> None:
+        errands = Errands(self._house.reactor, number)
+        errands.add(errand)
+        for final in errands.orphaned(f"container {number} is gone: {why}"):
+            self._house.dispatched.finish(final)
+
+    def _failed(self, failure: Failure) -> None:
+        _log.failure("cannot dispatch", failure)
+
+
+def _errand(seq: int, number: int, command: Command) -> Errand:
+    """
+    The same command for another container is another content.
+    """
+    arguments = encode(msgspec.json.decode(command.arguments), order="sorted")
+    content = sha256(f"{number} {digest(replace(command, arguments=Raw(arguments)), None)}".encode()).hexdigest()
+    line = messages.order_line(seq, encode(command))
+    return Errand(seq=seq, id=command.id or "", digest=content, command=command, line=line)

@@ -1,0 +1,131 @@
+"""
+What containers are made with.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from core0.containers.nursery import Nursery
+from core0.containers.runtime import Runner, Runtime
+from core0.containers.shelf import Shelf
+from core0.corex_settings import Settings
+from core0.images.images import Images
+from core0.interfaces import IDispatched, ThreadRunner
+from core0.records import RecordSink
+
+
+class Receiver(Protocol):
+    """
+    Takes what the CoreX of one container says.
+    """
+
+    async def results(self, lines: Sequence[bytes]) -> None:
+        """
+        Returns once they are safe.
+        """
+        ...
+
+    def records(self, lines: Sequence[bytes]) -> None:
+        """
+        Log records, samples, live output.
+        """
+        ...
+
+
+class Channels(Protocol):
+    """
+    The ways to and from all CoreX.
+    """
+
+    def open(self, n: int, receiver: Receiver) -> None:
+        """
+        Listen to a container from now on.
+        """
+        ...
+
+    async def close(self, n: int) -> None:
+        """
+        Listen no more, and forget what was said.
+        """
+        ...
+
+    async def drained(self, n: int) -> None:
+        """
+        Wait until all is heard that was said so far.
+        """
+        ...
+
+    def room(self, n: int) -> bool:
+        """
+        Whether an order can be sent.
+        """
+        ...
+
+    def send(self, n: int, line: bytes) -> None:
+        """
+        Send an order.
+        """
+        ...
+
+
+class Users(Protocol):
+    """
+    What CoreX are at the local server.
+    """
+
+    def name(self, number: int) -> str:
+        """
+        What the CoreX of a container logs in as.
+        """
+        ...
+
+    def hashed(self, password: str) -> str:
+        """
+        A password as it is kept.
+        """
+        ...
+
+    async def admit(self, number: int, secret: str) -> None:
+        """
+        One may log in, now and after each start of the server.
+
+        :param secret: its password, hashed.
+        """
+        ...
+
+    async def dismiss(self, number: int) -> None:
+        """
+        Not any more; if it is logged in, it is thrown out.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """
+    :ivar journal: where records go.
+    :ivar run: folder of what the runtime keeps.
+    :ivar init: the program that is the first process of each.
+    :ivar family: the name that all cgroups of this core0's containers are below.
+    :ivar socket: of the local server.
+    :ivar storage: of contents, where a container does not say; empty: beside its plist.
+    :ivar settings: of each CoreX, but for what is its own.
+    """
+
+    reactor: Any
+    shelf: Shelf
+    images: Images
+    runner: Callable[[Runtime], Runner]
+    nursery: Nursery
+    channels: Channels
+    users: Users
+    dispatched: IDispatched
+    in_thread: ThreadRunner
+    journal: RecordSink
+    run: str
+    init: str
+    family: str
+    socket: str
+    storage: str
+    settings: Settings

@@ -1,0 +1,245 @@
+"""
+The containers of a host.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from core0 import procfs
+from core0.containers import cgroups, machine
+from core0.containers.building import SLOTS, Building, Say, new_password
+from core0.containers.container import Container
+from core0.containers.dispatch import Dispatcher
+from core0.containers.house import House
+from core0.containers.probe import Runtimes
+from core0.containers.request import Request
+from core0.containers.runtime import Runtime
+from core0.containers.shelf import Phase, Record, boot
+from core0.containers.steps import Steps
+from core0.errors import Refusal
+from core0.interfaces import IContainers
+from core0.messages import Command
+from core0.values import Usage
+from core0.waiting import to_the_end
+
+MOST_BUILT = 20  # at once: the kernel does much of it one after another, and each takes memory
+
+
+@implementer(IContainers)
+class Containers:
+    """
+    :param most: how many there may be.
+    :param runtimes: find what makes containers on this host.
+    """
+
+    _log = Logger()
+
+    def __init__(self, house: House, most: int, runtimes: Runtimes) -> None:
+        self._house = house
+        self._most = most
+        self._runtimes = runtimes
+        self._containers: dict[int, Container] = {}
+        self._dispatcher = Dispatcher(house)
+        self._building = 0
+        self._waiting: list[Deferred[None]] = []
+        self._machine: machine.Machine | None = None
+        self._boot = ""
+
+    async def recover(self, records: list[Record]) -> None:
+        """
+        Go on with those of a core0 before this one, and remove what is left of those that are dead.
+        """
+        self._boot = await self._house.in_thread(boot)
+        for record in records:
+            container = Container(self._house, record)
+            self._containers[record.number] = container
+            steps = Steps(self._house, container)
+            if record.phase == Phase.LIVE and record.boot == self._boot and record.init and record.corex:
+                container.started(record.init.pid)
+                container.joined(record.corex.pid)
+            else:
+                container.dying.happen(f"it was {record.phase} when core0 ended")
+            steps.adopt()
+            if not container.dying.happened:
+                self._log.info("container {number} lives on", number=record.number)
+            self._look_after(container)
+        await self._dispatcher.recover(self._containers)
+
+    def _look_after(self, container: Container) -> None:
+        """
+        Remove it when it dies.
+        """
+
+        async def wait() -> None:
+            reason = await container.dying.wait()
+            if container.phase != Phase.REMOVING:
+                text = "container {number} is removed: {reason}"
+                self._log.error(text, number=container.number, reason=reason)
+            await self._remove(container, reason)
+
+        in_background(wait())
+
+    def _living(self, number: int) -> Container:
+        container = self._containers.get(number)
+        if container is None:
+            raise Refusal(404, f"there is no container {number}; corex.list tells which there are")
+        return container
+
+    async def create(self, request: Request, say: Say) -> int:
+        """
+        Make one.
+        """
+        runtime = await self._runtimes.get()
+        if len(self._containers) >= self._most:
+            raise Refusal(503, f"there are {self._most} containers already, as many as [containers] max allows")
+        password = new_password()
+        container = await self._enter(request, runtime, password)
+        try:
+            await self._build(container, password, say)
+        except BaseException as error:
+            container.first_word.happen(str(error))
+            await to_the_end(self._remove(container, "it was not completed"))
+            raise
+        self._look_after(container)
+        self._log.info("container {number} lives", number=container.number)
+        return container.number
+
+    async def _enter(self, request: Request, runtime: Runtime, password: str) -> Container:
+        """
+        A new one, with a number of its own.
+        """
+        house = self._house
+        if self._machine is None:
+            self._machine, self._boot = await house.in_thread(machine.look), await house.in_thread(boot)
+        number = await house.in_thread(house.shelf.next_number)
+        record = Record(
+            number=number,
+            slot=self._free_slot(),
+            secret=house.users.hashed(password),
+            boot=self._boot,
+            runtime=runtime,
+            request=request,
+        )
+        container = self._containers[number] = Container(house, record)
+        return container
+
+    def _free_slot(self) -> int:
+        taken = {container.record.slot for container in self._containers.values()}
+        return next(slot for slot in range(SLOTS) if slot not in taken)
+
+    async def _build(self, container: Container, password: str, say: Say) -> None:
+        assert self._machine is not None
+        await self._turn()
+        try:
+            await Building(self._house, self._machine, container, password, say).build()
+        finally:
+            self._building -= 1
+            if self._waiting:
+                self._waiting.pop(0).callback(None)
+
+    async def _turn(self) -> None:
+        while self._building >= MOST_BUILT:
+            deferred: Deferred[None] = Deferred(self._waiting.remove)
+            self._waiting.append(deferred)
+            await deferred
+        self._building += 1
+
+    async def _remove(self, container: Container, reason: str) -> None:
+        """
+        All that there is of it; whoever comes second waits for the first.
+        """
+        if container.phase == Phase.REMOVING:
+            await container.gone.wait()
+            return
+        container.move(Phase.REMOVING)
+        try:
+            await container.undo.unwind()
+        finally:
+            container.release()
+            del self._containers[container.number]
+            for final in container.errands.orphaned(f"container {container.number} is gone: {reason}"):
+                self._house.dispatched.finish(final)
+            container.gone.happen(None)
+
+    async def terminate(self, number: int) -> None:
+        """
+        End one.
+        """
+        container = self._living(number)
+        if container.phase == Phase.CREATING:
+            raise Refusal(409, f"cannot terminate container {number} while it is {container.phase}; kill its corex.create")
+        await to_the_end(self._remove(container, "it was terminated"))
+
+    async def listed(self) -> Mapping[str, Any]:
+        """
+        The living ones.
+        """
+        living = [each for _, each in sorted(self._containers.items()) if each.phase == Phase.LIVE]
+        usages = await self._house.in_thread(_measure, living)
+        return {str(each.number): _description(each, usage) for each, usage in zip(living, usages, strict=True)}
+
+    async def dispatch(self, number: int, command: Command, id: str) -> None:
+        """
+        Have one run a command.
+        """
+        container = self._living(number)
+        if container.phase != Phase.LIVE:
+            raise Refusal(409, f"cannot dispatch to container {number} while it is {container.phase}")
+        await self._dispatcher.dispatch(container, command, id)
+
+    async def terminate_all(self) -> None:
+        """
+        For a core0 that takes its containers with it.
+        """
+        living = [container for container in self._containers.values() if container.phase == Phase.LIVE]
+        for removal in [Deferred.fromCoroutine(self._remove(each, "core0 was stopped")) for each in living]:
+            await removal
+
+    def leave(self) -> None:
+        """
+        Let them live on without this core0.
+        """
+        for container in self._containers.values():
+            container.release()
+
+
+def _measure(containers: list[Container]) -> list[Usage]:
+    swapping = procfs.swapping()
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        mounted = cgroups.hierarchies(file.read())
+    return [each.meter.look(cgroups.members(each.init.pid if each.init else 0, mounted), swapping) for each in containers]
+
+
+def _description(container: Container, usage: Usage) -> dict[str, Any]:
+    record, request = container.record, container.record.request
+    return {
+        "cpu": usage.cpu,
+        "rss": usage.rss,
+        "vms": usage.vms,
+        "swap": usage.swap,
+        "hostname": request.name(container.number),
+        "plist": request.plist,
+        "pid": record.init.pid if record.init else 0,
+        "started": record.started,
+        "network": [],
+        "port": {},
+        "mount": {mount.source: mount.target + (":ro" if mount.read_only else "") for mount in request.mounts},
+    }
+
+
+def in_background(work: Any) -> None:
+    """
+    Let it go on by itself; what goes wrong is logged.
+    """
+
+    def failed(failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            Containers._log.failure("something of containers failed", failure)
+
+    Deferred.fromCoroutine(work).addErrback(failed)
+

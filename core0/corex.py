@@ -1,0 +1,247 @@
+"""
+CoreX: the Core inside a container; ``twistd corex`` runs one by hand.
+"""
+
+import atexit
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred
+from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent, globalLogBeginner
+from twisted.python import usage
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+from zope.interface import implementer
+
+from core0.agent import Agent, in_pool
+from core0.clock import go_by_monotonic
+from core0.commands import COMMANDS
+from core0.commands.registry import Registry
+from core0.corex_settings import Settings
+from core0.errors import Core0Error
+from core0.jobs.manager import Jobs
+from core0.jobs.process import Processes
+from core0.jobs.tagged import TaggedTrees
+from core0.messages import Level
+from core0.reaper import Reaper
+from core0.records import Records
+from core0.redis import task
+from core0.redis.far_consumer import FarConsumer
+from core0.redis.far_ledger import FarLedger
+from core0.redis.far_sink import FarSink
+from core0.redis.link import Link
+from core0.redis.url import RedisURL, parse
+from core0.spawn import Surroundings
+from core0.waiting import within
+
+TREE_THREADS = 2
+FLUSH_TIMEOUT = 5.0  # seconds for the last results at the end, if Redis is there
+
+Undo = list[Callable[[], Any]]
+
+
+class CoreX:
+    """
+    The parts of a CoreX, started one after another and stopped in reverse.
+
+    :param url: of Redis, with the name and the password of this CoreX.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, settings: Settings, url: RedisURL) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._undo: Undo = []
+        self._ledger = FarLedger(reactor, Link(reactor, url, "writing results", scripts=()), settings.number)
+        self.sink = FarSink(reactor, Link(reactor, url, "writing records", scripts=()), settings.number)
+        self._url = url
+        self.jobs: Jobs | None = None
+
+    def start(self) -> None:
+        """
+        From the ground up; commands come as soon as Redis is there.
+        """
+        settings, reactor, undo = self._settings, self._reactor, self._undo
+        surroundings = Surroundings.prepare()
+        reaper = Reaper(reactor)
+        reaper.install()
+        pool = ThreadPool(0, TREE_THREADS, name="corex-trees")
+        pool.start()
+        undo.append(pool.stop)
+        self._ledger.start()
+        undo.append(self._ledger.stop)
+        self.sink.start()
+        undo.append(self.sink.stop)
+        records = Records(reactor, settings.node, settings.number, settings.levels, self.sink)
+        jobs = self.jobs = Jobs(
+            reactor, self._ledger, limit=settings.max_jobs, waiting=settings.waiting, core=settings.number
+        )
+        processes = Processes(
+            reactor,
+            reaper,
+            surroundings,
+            TaggedTrees(settings.number % 65_535 + 1),
+            records,
+            lambda work, *arguments: in_pool(reactor, pool, work, *arguments),
+            kill_grace=settings.kill_grace,
+            buffer=settings.stream_buffer,
+        )
+        agent = Agent(
+            reactor,
+            Registry(COMMANDS),
+            self._ledger,
+            jobs,
+            processes,
+            records,
+            node=settings.node,
+            core=settings.number,
+            stats_interval=settings.stats_interval,
+            limits=settings.limits,
+        )
+        undo.append(self._flush)
+        undo.append(jobs.stop)
+        agent.sampler.start()
+        undo.append(agent.sampler.stop)
+        consumer = FarConsumer(reactor, self._url, settings.number, agent, self._ledger)
+        jobs.on_room = consumer.ring
+        consumer.start()
+        undo.append(consumer.stop)
+        self._ledger.ready(os.getpid())
+
+    async def _flush(self) -> None:
+        await within(self._reactor, FLUSH_TIMEOUT, self._ledger.flushed())
+
+    async def stop(self) -> None:
+        """
+        End the jobs, TERM first, and tell what became of them.
+        """
+        while self._undo:
+            try:
+                result = self._undo.pop()()
+                if result is not None:
+                    await result
+            except Exception:
+                self._log.failure("cannot stop everything in order", Failure())
+
+
+def run(reactor: Any, settings: Settings, socket: str) -> None:
+    """
+    Be the CoreX of a container, to its end.
+
+    :param socket: of Redis, as this process reaches it.
+    """
+    go_by_monotonic(reactor)
+    url = RedisURL(path=socket, username=settings.user, password=settings.password)
+    corex = CoreX(reactor, settings, url)
+    globalLogBeginner.beginLoggingTo([_Teller(corex.sink)], redirectStandardIO=False, discardBuffer=True)
+    task.on_broken = lambda: _end_broken(reactor)
+    reactor.callWhenRunning(corex.start)
+    reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(corex.stop()))
+    reactor.run()
+
+
+@implementer(ILogObserver)
+class _Teller:
+    """
+    Sends CoreX's own log to the host's.
+    """
+
+    def __init__(self, sink: FarSink) -> None:
+        self._sink = sink
+
+    def __call__(self, event: LogEvent) -> None:
+        """
+        Twisted's hook.
+        """
+        if event.get("log_level", LogLevel.info) < LogLevel.info:
+            return
+        text = formatEvent(event)
+        failure = event.get("log_failure")
+        if failure is not None:
+            text = f"{text}\n{failure.getTraceback()}"
+        self._sink.own(text)
+
+
+def _end_broken(reactor: Any) -> None:
+    atexit.register(os._exit, 1)
+    reactor.stop()
+
+
+class Options(usage.Options):
+    """
+    Command line of ``twistd corex``.
+    """
+
+    synopsis = "[options]"
+    longdesc = "Runs a CoreX by hand, for development. core0 starts those of its containers by itself."
+    optParameters = (
+        ("redis", "r", None, "Where core0's server is, with a user that may: redis+unix://corex-1:password@/path"),
+        ("number", "n", 1, "The number of the container that it stands for.", int),
+        ("node", None, "1:1", "The <gid>:<nid> of the host."),
+    )
+
+    def postOptions(self) -> None:
+        """
+        Twisted's hook: read the URL while there is still somebody to tell.
+        """
+        try:
+            if self["redis"] is None:
+                raise usage.UsageError("--redis is missing")
+            self.url = parse(self["redis"])
+        except (Core0Error, usage.UsageError) as error:
+            _give_up(str(error))
+
+
+def _give_up(text: str) -> NoReturn:
+    sys.stderr.write(f"corex: {text}\n")
+    raise SystemExit(1)
+
+
+def makeService(options: Options) -> IService:
+    """
+    Twisted's hook.
+    """
+    from twisted.internet import reactor
+
+    go_by_monotonic(reactor)
+    url = options.url
+    levels = tuple(range(Level.STDERR, Level.STATSD))
+    settings = Settings(
+        number=options["number"],
+        node=options["node"],
+        user=url.username or "",
+        password=url.password or "",
+        levels=levels,
+    )
+    service: IService = ByHand(CoreX(reactor, settings, url), reactor)
+    return service
+
+
+class ByHand(Service):
+    """
+    A CoreX as a service of ``twistd``.
+    """
+
+    name = "corex"
+
+    def __init__(self, corex: CoreX, reactor: Any) -> None:
+        self._corex = corex
+        self._reactor = reactor
+
+    def startService(self) -> None:
+        """
+        Twisted's hook.
+        """
+        super().startService()
+        self._reactor.callWhenRunning(self._corex.start)
+
+    def stopService(self) -> "Deferred[None]":
+        """
+        Twisted's hook.
+        """
+        super().stopService()
+        return Deferred.fromCoroutine(self._corex.stop())

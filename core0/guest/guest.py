@@ -1,0 +1,88 @@
+"""
+A guest: a process forked for one container, which mounts its root file system, waits until the runtime has started it,
+joins it, and is its CoreX from then on.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from core0.containers import cgroups, kernel, rootfs
+from core0.guest import join, preload
+from core0.containers.orders import Answer, Join, Order, Prepare, Request
+
+NAME = "corex"
+MAX_ORDER = 1 << 20  # bytes
+
+Tell = Callable[[Answer], None]
+
+
+def run(request: Request, tell: Tell) -> None:
+    """
+    Do what is ordered, to the end of the CoreX or of the orders.
+    """
+    join.hide(NAME)
+    orders = os.open(f"/proc/{request.parent}/fd/{request.orders}", os.O_RDONLY | os.O_CLOEXEC)
+    tell(Answer(number=request.number, state="ready"))
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        # before anything of it is hidden
+        places = [(each, os.open(each.point, os.O_PATH | os.O_CLOEXEC)) for each in cgroups.hierarchies(file.read())]
+    mounted = [cgroups.Hierarchy(each.names, each.root, f"/proc/self/fd/{fd}") for each, fd in places]
+    for order in _read(orders):
+        if isinstance(order, Prepare):
+            rootfs.prepare(order.setup)
+            tell(Answer(number=request.number, state="prepared", pid=os.getpid()))
+        else:
+            os.close(orders)
+            _become(request.number, order, mounted, tell)
+            return
+
+
+def _read(fd: int) -> Iterator[Order]:
+    rest = b""
+    while True:
+        data = os.read(fd, 1 << 16)
+        if not data:
+            return
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            yield msgspec.json.decode(line, type=Order)
+        if len(rest) > MAX_ORDER:
+            raise ValueError("an order is too long")
+
+
+def _become(number: int, order: Join, mounted: list[cgroups.Hierarchy], tell: Tell) -> None:
+    confinement = join.Confinement.read(order.bundle)
+    with open(f"/proc/{order.init}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+        places = cgroups.folders(file.read(), mounted)
+    way = os.open(os.path.dirname(order.socket), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    socket = f"/proc/self/fd/{way}/{os.path.basename(order.socket)}"
+    join.enter(order.init, confinement, places)
+    pid = os.fork()
+    if pid:
+        tell(Answer(number=number, state="joined", pid=pid))
+        os._exit(0)
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    _close_all_but(way)
+    preload.seal()
+    join.confine(confinement)
+    _serve(order, socket)
+
+
+def _close_all_but(kept: int) -> None:
+    """
+    No descriptor of the host's but one; 0 to 2 are /dev/null.
+    """
+    null = os.open("/dev/null", os.O_RDWR)
+    for number in range(3):
+        os.dup2(null, number)
+    os.closerange(3, kept)
+    os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
+
+
+def _serve(order: Join, socket: str) -> None:
+    from core0 import corex  # preloaded: it is above what starts the zygote
+
+    reactor = preload.make_reactor()
+    corex.run(reactor, order.settings, socket)

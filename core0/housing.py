@@ -1,0 +1,165 @@
+"""
+What containers need, put together for one core0.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.python.threadpool import ThreadPool
+
+from core0.agent import in_pool
+from core0.config import Config
+from core0.containers.house import House
+from core0.containers.manager import Containers
+from core0.containers.nursery import Nursery
+from core0.containers.probe import Runtimes, find_init
+from core0.containers.programs import Programs
+from core0.containers.runtime import Runner
+from core0.containers.shelf import Shelf
+from core0.corex_settings import Settings
+from core0.images.images import Images
+from core0.reaper import Reaper
+from core0.records import RecordSink, Sink
+from core0.redis.channels import Channels
+from core0.redis.corex_users import CoreXUsers
+from core0.redis.dispatched import Dispatched
+from core0.redis.link import Link
+from core0.redis.server import EmbeddedServer
+from core0.redis.url import RedisURL
+from core0.spawn import Surroundings
+from core0.waiting import within
+
+FLUSH_TIMEOUT = 10.0  # seconds for the last results of containers at the end
+HASHED = 4  # bytes of what tells the containers of one core0 from those of another on the same machine
+
+
+class Housing:
+    """
+    :ivar shelf: what is known of containers, on disk.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        config: Config,
+        node: str,
+        reaper: Reaper,
+        surroundings: Surroundings,
+        pool: ThreadPool,
+    ) -> None:
+        self._reactor = reactor
+        self._config = config
+        self._node = node
+        self._reaper = reaper
+        self._surroundings = surroundings
+        self._pool = pool
+        self.shelf = Shelf(os.path.join(config.core.state_dir, "containers"))
+
+    def containers(
+        self, server: EmbeddedServer, url: RedisURL, journal: RecordSink, undo: list[Callable[[], Any]]
+    ) -> Containers:
+        """
+        The containers, ready to be recovered.
+
+        :param url: of the server of the clients.
+        :param journal: where their log records, samples and live output go.
+        :param undo: gets what stops each part.
+        """
+        config, reactor = self._config, self._reactor
+        link = Link(reactor, url, "writing results of containers")
+        dispatched = Dispatched(reactor, link, self._node, config.redis.result_ttl)
+        dispatched.start()
+        undo.append(dispatched.stop)
+        undo.append(lambda: within(reactor, FLUSH_TIMEOUT, dispatched.flushed()))
+        channels = Channels(reactor, server.url)
+        channels.start()
+        undo.append(channels.stop)
+        programs = Programs(reactor, self._reaper, self._surroundings)
+        undo.append(programs.close)
+        nursery = Nursery(reactor, self._reaper, self._surroundings)
+        undo.append(nursery.stop)
+        images = self._images()
+        undo.append(images.stop)
+        run = os.path.join(config.core.run_dir, "containers")
+        house = House(
+            reactor=reactor,
+            shelf=self.shelf,
+            images=images,
+            runner=lambda runtime: Runner(reactor, programs, runtime, os.path.join(run, runtime.name)),
+            nursery=nursery,
+            channels=channels,
+            users=CoreXUsers(server),
+            dispatched=dispatched,
+            in_thread=lambda work, *arguments: in_pool(reactor, self._pool, work, *arguments),
+            journal=journal,
+            run=run,
+            init=find_init() or "",
+            family=family(config.core.state_dir),
+            socket=config.redis.socket,
+            storage=config.containers.storage,
+            settings=self._settings(),
+        )
+        containers = Containers(house, config.containers.max, Runtimes(reactor, programs, config.containers.runtime))
+        undo.append(containers.leave)
+        return containers
+
+    def _images(self) -> Images:
+        config = self._config
+        folder = os.path.join(config.core.state_dir, "images")
+        return Images(self._reactor, self._reaper, self._surroundings, folder, max_bytes=config.containers.max_store)
+
+    def _settings(self) -> Settings:
+        """
+        Of each CoreX, but for what is its own.
+        """
+        jobs = self._config.jobs
+        return Settings(
+            number=0,
+            node=self._node,
+            user="",
+            password="",
+            max_jobs=jobs.max,
+            waiting=jobs.waiting,
+            kill_grace=jobs.kill_grace,
+            stream_buffer=jobs.stream_buffer,
+            stats_interval=jobs.stats_interval,
+            levels=tuple(self._config.logging.levels),
+        )
+
+
+def family(state_dir: str) -> str:
+    """
+    The name that all cgroups of this core0's containers are below.
+    """
+    return f"core0-containers-{hashlib.sha256(os.path.realpath(state_dir).encode()).digest()[:HASHED].hex()}"
+
+
+class Journal:
+    """
+    Where records of containers go: to Redis, and log records to the files, too.
+    """
+
+    def __init__(self, sink: RecordSink, files: Sink) -> None:
+        self._sink = sink
+        self._files = files
+
+    def log(self, line: bytes) -> None:
+        """
+        A log record.
+        """
+        self._sink.log(line)
+        self._files.log(line)
+
+    def stream(self, job: str, line: bytes, last: bool) -> None:
+        """
+        A piece of live output.
+        """
+        self._sink.stream(job, line, last)
+
+    def sample(self, job: str, fields: Mapping[str, str | int | float], life: float) -> None:
+        """
+        A sample.
+        """
+        self._sink.sample(job, fields, life)

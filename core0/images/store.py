@@ -1,0 +1,268 @@
+"""
+What images are made of, on the disk of this host: contents by their hashes, and root file systems laid out from them.
+"""
+
+import fcntl
+import glob
+import json
+import os
+import shutil
+import stat
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from core0.images.journal import Journal
+
+FOLDER = "images"  # of all this, below the state directory of core0
+HOLDS = "../containers/*/root"  # from the folder of all this: symlinks to roots that are in use
+CONTENTS, ROOTS, PLISTS, TEMPORARY, PENDING = FOLDERS = ("store", "roots", "plists", "tmp", "pending")
+FILES = "fs"  # the root file system itself, in the folder of a root
+META, NAMES = "meta.json", "contents"  # beside it: sizes; the hashes of what it is made of
+PREFIX = 2  # digits of a hash that name a folder
+LOOK = 0.02  # seconds between looks whether another job is ready
+
+
+class Store:
+    """
+    :param folder: absolute; it is made, for its owner only. All of it is on one file system.
+    :ivar journal: what may be lost with the power.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        for name in FOLDERS:
+            os.makedirs(os.path.join(folder, name), mode=0o700, exist_ok=True)
+        os.chmod(folder, 0o700)
+        for number in range(16**PREFIX):
+            path = os.path.join(folder, CONTENTS, f"{number:0{PREFIX}x}")
+            if not os.path.isdir(path):
+                os.makedirs(path, mode=0o700, exist_ok=True)
+        self.contents_fd = os.open(os.path.join(folder, CONTENTS), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.journal = Journal(os.path.join(folder, PENDING))
+
+    def close(self) -> None:
+        """
+        It is not used any more.
+        """
+        os.close(self.contents_fd)
+
+    @contextmanager
+    def lock(self, *, alone: bool = False, wait: bool = True) -> Iterator[bool]:
+        """
+        Keep others from removing what is there; alone: from adding to it, too.
+
+        :returns: false, without ``wait``: others have it.
+        """
+        with _flock(os.path.join(self.folder, "lock"), fcntl.LOCK_EX if alone else fcntl.LOCK_SH, wait) as mine:
+            yield mine
+
+    @contextmanager
+    def only_one(self, digest: str) -> Iterator[None]:
+        """
+        Nobody else lays out this root meanwhile.
+        """
+        path = os.path.join(self.folder, TEMPORARY, f"{digest}.lock")
+        with _flock(path, fcntl.LOCK_EX, True):
+            yield
+
+    def temporary(self, name: str) -> str:
+        """
+        A path of what is not ready yet. The next start of the worker removes what is left there.
+        """
+        return os.path.join(self.folder, TEMPORARY, f"{name}.{uuid.uuid4().hex}")
+
+    # contents
+
+    def content(self, hash: str) -> str:
+        """
+        The path of a content, whether it is there or not.
+        """
+        return os.path.join(self.folder, CONTENTS, hash[:PREFIX], hash)
+
+    def look(self, hash: str) -> os.stat_result | None:
+        """
+        What is known of a content; None if it is not there.
+        """
+        try:
+            return os.stat(f"{hash[:PREFIX]}/{hash}", dir_fd=self.contents_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def claim(self, hash: str) -> int | None:
+        """
+        Say that one fetches a content. The claim ends with the process, or when the descriptor is closed.
+
+        :returns: an empty file; None if it is there by now, or another job fetches it.
+        """
+        path = os.path.join(self.folder, TEMPORARY, hash)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # its last owner may have moved it away, or removed it, since it was opened
+            if os.path.samestat(os.fstat(fd), os.stat(path)) and self.look(hash) is None:
+                os.ftruncate(fd, 0)
+                return fd
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        os.close(fd)
+        return None
+
+    def publish(self, hash: str, path: str | None = None) -> None:
+        """
+        A claimed content is complete.
+
+        :param path: where it is, if not in the file of the claim.
+        """
+        claimed = os.path.join(self.folder, TEMPORARY, hash)
+        os.rename(path or claimed, self.content(hash))
+        if path:
+            os.unlink(claimed)
+
+    def disclaim(self, hash: str) -> None:
+        """
+        A claimed content will not come.
+        """
+        try:
+            os.unlink(os.path.join(self.folder, TEMPORARY, hash))
+        except FileNotFoundError:
+            pass
+
+    # roots
+
+    def root(self, digest: str) -> str:
+        """
+        The path of a root file system, whether it is there or not.
+        """
+        return os.path.join(self.folder, ROOTS, digest, FILES)
+
+    def has_root(self, digest: str) -> bool:
+        """
+        Whether it is laid out; it counts as used now.
+        """
+        try:
+            os.utime(os.path.join(self.folder, ROOTS, digest, META))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def publish_root(self, digest: str, path: str, hashes: Iterable[str], size: int) -> None:
+        """
+        A root is laid out.
+
+        :param path: of a folder with the root file system as ``fs``.
+        :param hashes: of the contents that it shares.
+        :param size: bytes of what it does not share.
+        """
+        with open(os.path.join(path, NAMES), "w", encoding="ascii") as file:
+            file.writelines(f"{hash}\n" for hash in hashes)
+        with open(os.path.join(path, META), "w", encoding="ascii") as file:
+            json.dump({"bytes": size}, file)
+        os.rename(path, os.path.join(self.folder, ROOTS, digest))
+
+    def hold(self, digest: str, hold: str) -> None:
+        """
+        Have a symlink point to a root: it is in use for as long as that is there.
+
+        :raises OSError: it cannot be made.
+        """
+        new = f"{hold}.{uuid.uuid4().hex}"
+        os.symlink(os.path.dirname(self.root(digest)), new)
+        os.replace(new, hold)
+
+    def held(self) -> set[str]:
+        """
+        The digests of the roots that are in use.
+        """
+        found = set()
+        for path in glob.iglob(os.path.join(glob.escape(self.folder), HOLDS)):
+            try:
+                found.add(os.path.basename(os.readlink(path)))
+            except OSError:
+                continue  # it went away, or is no symlink
+        return found
+
+    def roots(self) -> Sequence[str]:
+        """
+        The digests of all roots, that which was used last at the end.
+        """
+
+        def used(digest: str) -> float:
+            try:
+                return os.stat(os.path.join(self.folder, ROOTS, digest, META)).st_mtime
+            except OSError:
+                return 0.0
+
+        return sorted(os.listdir(os.path.join(self.folder, ROOTS)), key=used)
+
+    def meta(self, digest: str) -> dict[str, Any]:
+        """
+        What was noted of a root.
+        """
+        try:
+            with open(os.path.join(self.folder, ROOTS, digest, META), encoding="ascii") as file:
+                found = json.load(file)
+            return found if isinstance(found, dict) else {}
+        except (OSError, ValueError):
+            return {}
+
+    def names(self, digest: str) -> set[str]:
+        """
+        The hashes of the contents that a root shares.
+        """
+        try:
+            with open(os.path.join(self.folder, ROOTS, digest, NAMES), encoding="ascii") as file:
+                return {line.rstrip("\n") for line in file}
+        except OSError:
+            return set()
+
+    # starting
+
+    def recover(self) -> None:
+        """
+        Remove what killed jobs left, and what a power cut may have damaged. Call it when no job runs.
+        """
+        with self.lock(alone=True):
+            contents, roots = self.journal.doubtful()
+            for hash in contents:
+                _remove(self.content(hash))
+            for digest in roots:
+                _remove(os.path.join(self.folder, ROOTS, digest))
+            self.journal.forget_doubtful()
+            self.sweep()
+
+    def sweep(self) -> None:
+        """
+        Remove what is not ready; alone.
+        """
+        folder = os.path.join(self.folder, TEMPORARY)
+        for name in os.listdir(folder):
+            _remove(os.path.join(folder, name))
+
+
+@contextmanager
+def _flock(path: str, kind: int, wait: bool) -> Iterator[bool]:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, kind | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(fd)
+
+
+def _remove(path: str) -> None:
+    """
+    Remove a file or a folder, without following symlinks.
+    """
+    try:
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+    except FileNotFoundError:
+        pass

@@ -1,0 +1,146 @@
+"""
+Log records, live output and samples of a CoreX on their way to core0, on a connection of their own.
+"""
+
+from collections.abc import Mapping
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from core0.corex_messages import dropped_line, log_line, own_line, sample_line, stream_line
+from core0.messages import printable
+from core0.redis import keys
+from core0.redis.connection import Connection, Lost, ReplyError
+from core0.redis.link import Link
+from core0.redis.task import Task
+from core0.waiting import Bell, Occurrence, pause
+
+MAX_ITEMS = 20_000
+MAX_BYTES = 8 << 20
+MAX_OWN = 64 << 10  # characters of an entry of CoreX's own log
+RETRY = 1.0  # seconds
+FLUSH = 0.02  # seconds that records gather before they are sent together
+
+
+class FarSink:
+    """
+    A :class:`core0.records.RecordSink`.
+
+    :param number: of the container.
+    """
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, link: Link, number: int) -> None:
+        self._clock = clock
+        self._link = link
+        self._key = keys.corex_records(number)
+        self._lines: list[bytes] = []
+        self._last: list[bytes] = []  # of live output: never dropped
+        self._bytes = 0
+        self._dropped = 0
+        self._full = False
+        self._bell = Bell()
+        self._quiet: Occurrence[None] | None = None
+        self._task = Task("records are not sent any more")
+
+    def start(self) -> None:
+        """
+        Begin to send.
+        """
+        self._link.start()
+        self._task.start(self._work())
+
+    def stop(self) -> None:
+        """
+        Send no more.
+        """
+        self._task.stop()
+        self._link.stop()
+
+    def log(self, line: bytes) -> None:
+        """
+        Send a log record, if there is room.
+        """
+        if self._roomy(len(line)):
+            self._lines.append(log_line(line))
+
+    def stream(self, job: str, line: bytes, last: bool) -> None:
+        """
+        Send a piece of live output, if there is room; the last one always: readers wait for it.
+        """
+        if last:
+            self._last.append(stream_line(job, line, True))
+            self._bell.ring()
+        elif self._roomy(len(line)):
+            self._lines.append(stream_line(job, line, False))
+
+    def sample(self, job: str, fields: Mapping[str, str | int | float], life: float) -> None:
+        """
+        Send a sample, if there is room.
+        """
+        if self._roomy(sum(len(str(value)) for value in fields.values()) + 128):
+            self._lines.append(sample_line(job, dict(fields), life))
+
+    def own(self, text: str) -> None:
+        """
+        Send an entry of this CoreX's own log, if there is room.
+        """
+        text = printable(text[:MAX_OWN])
+        if self._roomy(len(text)):
+            self._lines.append(own_line(text))
+
+    def _roomy(self, size: int) -> bool:
+        if len(self._lines) >= MAX_ITEMS or self._bytes + size > MAX_BYTES:
+            self._dropped += 1
+            return False
+        self._bytes += size
+        self._bell.ring()
+        return True
+
+    async def flushed(self) -> None:
+        """
+        Until nothing is left to send.
+        """
+        if self._lines or self._last:
+            if self._quiet is None:
+                self._quiet = Occurrence()
+            await self._quiet.wait()
+
+    async def _work(self) -> None:
+        while True:
+            await self._bell.wait(self._clock if self._dropped else None, RETRY)
+            await pause(self._clock, FLUSH)
+            connection = await self._link.up()
+            try:
+                await self._flush(connection)
+            except (Lost, ReplyError) as error:
+                self._log.warn("records were lost: {error}", error=error)
+                await pause(self._clock, RETRY)
+            if self._quiet is not None and not (self._lines or self._last):
+                quiet, self._quiet = self._quiet, None
+                quiet.happen(None)
+
+    async def _flush(self, connection: Connection) -> None:
+        if self._full:
+            self._full = await connection.command("LLEN", self._key) >= keys.MAX_RECORDS
+        dropped = 0 if self._full else self._dropped  # it is told once there is room again
+        lines, last = self._lines, self._last
+        told = [dropped_line(dropped)] if dropped else []
+        if not (lines or last or told):
+            return
+        self._lines, self._last, self._bytes = [], [], 0
+        try:
+            listed = await connection.command("RPUSH", self._key, *told, *lines, *last)
+        except (Lost, ReplyError):
+            # not repeated: they may be there. A second last one does no harm.
+            self._dropped += len(lines)
+            self._last = last + self._last
+            self._bell.ring()
+            raise
+        self._dropped -= dropped
+        if listed > keys.MAX_RECORDS:
+            # the oldest give way
+            self._full = True
+            await connection.command("LTRIM", self._key, -keys.MAX_RECORDS, -1)
+            self._dropped += listed - keys.MAX_RECORDS
