@@ -56,12 +56,14 @@ class Assembly:
 
     :ivar jobs: None until there are any.
     :param down: brings the machine down, in order.
+    :param terminate: containers end with this core0.
     """
 
-    def __init__(self, reactor: Any, config: Config, down: Callable[[], None]) -> None:
+    def __init__(self, reactor: Any, config: Config, down: Callable[[], None], *, terminate: bool = False) -> None:
         self._reactor = reactor
         self._config = config
         self._down = down
+        self._terminate = terminate
         self.undo: Undo = []
         self.node = f"{config.core.gid}:{config.core.nid}"
         self.url = RedisURL()
@@ -76,14 +78,14 @@ class Assembly:
         From the ground up, until commands are taken.
         """
         ground = self._ground()
-        housing = Housing(
-            self._reactor, self._config, self.node, ground.reaper, ground.surroundings, ground.pool
-        )
+        housing = Housing(self._reactor, self._config, self.node, ground.reaper, ground.surroundings, ground.pool)
         records = await in_pool(self._reactor, ground.pool, housing.shelf.records)
         server = await self._serve(ground, records)
         ways_out = self._ways_out(ground)
         containers = housing.containers(server, self.url, Journal(ways_out.writer, self.files), self.undo)
         await containers.recover(records)
+        if self._terminate:
+            self.undo.append(containers.terminate_all)
         host, registry = self._host(ground, ways_out, containers)
         host.recover(await ways_out.ledger.marks())
         self.undo.append(lambda: self._flush(ways_out))

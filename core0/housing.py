@@ -77,7 +77,6 @@ class Housing:
         channels.start()
         undo.append(channels.stop)
         programs = Programs(reactor, self._reaper, self._surroundings)
-        undo.append(programs.close)
         nursery = Nursery(reactor, self._reaper, self._surroundings)
         undo.append(nursery.stop)
         images = self._images()

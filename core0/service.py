@@ -35,6 +35,7 @@ class Options(usage.Options):
 
     synopsis = "[options]"
     longdesc = "Runs what Redis clients ask for, and answers every command."
+    optFlags = (("terminate-containers", None, "Terminate all containers when it stops. [default: they live on]"),)
     optParameters = (("config", "c", None, "Configuration file. [default: /etc/core0/core0.toml if it is there]"),)
 
     def postOptions(self) -> None:
@@ -70,7 +71,7 @@ def makeService(options: Options) -> IService:
         lock.say(f"process {os.getpid()}, listening at {config.redis.socket}")
     except (OSError, Core0Error) as error:
         _give_up(str(error))
-    service: IService = Core0(reactor, options["config"], config, lock)
+    service: IService = Core0(reactor, options["config"], config, lock, terminate=bool(options["terminate-containers"]))
     return service
 
 
@@ -88,16 +89,19 @@ def make_private(folder: str) -> None:
 class Core0(Service):
     """
     The daemon. Starts its parts one after another, and stops them in reverse.
+
+    :param terminate: its containers end with it.
     """
 
     name = "core0"
     _log = Logger()
 
-    def __init__(self, reactor: Any, path: str | None, config: Config, lock: Lock) -> None:
+    def __init__(self, reactor: Any, path: str | None, config: Config, lock: Lock, *, terminate: bool = False) -> None:
         self._reactor = reactor
         self._path = path
         self._config = config
         self._lock = lock
+        self._terminate = terminate
         self._starting: Deferred[None] | None = None
         self._parts: Assembly | None = None
         self._down = False
@@ -125,7 +129,7 @@ class Core0(Service):
     async def _start(self) -> None:
         self._lock.say(f"process {os.getpid()}, listening at {self._config.redis.socket}")
         task.on_broken = self._broken
-        parts = self._parts = Assembly(self._reactor, self._config, self._reboot)
+        parts = self._parts = Assembly(self._reactor, self._config, self._reboot, terminate=self._terminate)
         # first: unhandled it would end a core0 that is just starting
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload))
         await parts.start()

@@ -66,6 +66,8 @@ def _end_cleanly() -> None:
     Have what is begun removed when this is told to end.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_IGN:  # nohup
+            continue
         signal.signal(number, lambda number, frame: sys.exit(SIGNALLED + number))
 
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from zope.interface import implementer
 
-from core0.facts import cpu, disk, mem, nic, system
+from core0.facts import cpu, disk, limited, mem, nic, system
 from core0.interfaces import BaseCommand, IAgent, ICommand, IJob
 from core0.messages import Outcome, answer
 
@@ -29,7 +29,13 @@ class InfoCommand(BaseCommand):
         """
         Collect them in a thread: all of it reads files, and some file systems are slow to answer.
         """
-        return answer(await self._agent.in_thread(type(self).collect))
+        return answer(await self._agent.in_thread(self.look))
+
+    def look(self) -> Any:
+        """
+        What is answered.
+        """
+        return type(self).collect()
 
 
 class InfoCpu(InfoCommand):
@@ -46,11 +52,18 @@ class InfoCpu(InfoCommand):
     * ``flags`` (list of strings): what it is capable of.
     * ``microcode`` (string): the version of its microcode.
 
-    What the architecture does not tell is "" or 0.
+    What the architecture does not tell is "" or 0. In a container that may use so many cores there are no more of them
+    than that, rounded up.
     """
 
     name = "info.cpu"
     collect = staticmethod(cpu.collect)
+
+    def look(self) -> Any:
+        """
+        As many as the container may use.
+        """
+        return limited.processors(cpu.collect(), self._agent.limits.cpu)
 
 
 class InfoDisk(InfoCommand):
@@ -90,11 +103,20 @@ class InfoMem(InfoCommand):
     * ``active``, ``inactive``, ``buffers``, ``cached``, ``shared`` (integers): its uses as the kernel counts them.
     * ``swap`` (object): ``total``, ``used`` and ``free`` of the swap space.
 
-    In a container these are the figures of the host.
+    In a container with a memory limit ``total``, ``free``, ``available``, ``used`` and ``usedPercent`` are about that;
+    all else are figures of the host.
     """
 
     name = "info.mem"
     collect = staticmethod(mem.collect)
+
+    def look(self) -> Any:
+        """
+        Within the limit of the container.
+        """
+        facts = mem.collect()
+        limit = self._agent.limits.memory
+        return facts if limit is None else limited.memory(facts, limit, limited.used())
 
 
 class InfoNic(InfoCommand):

@@ -55,8 +55,7 @@ class Dispatcher:
 
     async def recover(self, containers: Mapping[int, Container]) -> None:
         """
-        What a core0 before this one had sent, or was about to: of containers that live on it is sent again, and they
-        know what they had already; the others are answered for them.
+        Learn what a core0 before this one had sent, or was about to; what no container is left for is answered here.
         """
         async for entries in self._house.dispatched.taken():
             self._numbers.after(entries[-1].seq)
@@ -67,11 +66,10 @@ class Dispatcher:
                 container = containers.get(number)
                 if not good:
                     continue
-                if container is None or container.dying.happened:
+                if container is None:
                     self._orphan(number, errand, "it died while core0 was away")
                 else:
                     container.errands.add(errand)
-                    self._house.channels.send(number, errand.line)
 
     def _read(self, entry: Entry) -> tuple[int, Errand] | None:
         try:

@@ -56,19 +56,26 @@ class Containers:
         """
         self._boot = await self._house.in_thread(boot)
         for record in records:
-            container = Container(self._house, record)
-            self._containers[record.number] = container
-            steps = Steps(self._house, container)
-            if record.phase == Phase.LIVE and record.boot == self._boot and record.init and record.corex:
-                container.started(record.init.pid)
-                container.joined(record.corex.pid)
-            else:
-                container.dying.happen(f"it was {record.phase} when core0 ended")
-            steps.adopt()
-            if not container.dying.happened:
-                self._log.info("container {number} lives on", number=record.number)
-            self._look_after(container)
+            self._containers[record.number] = self._found(record)
+        # before anything is heard of them: what is no errand is nobody's result
         await self._dispatcher.recover(self._containers)
+        for container in list(self._containers.values()):
+            Steps(self._house, container).adopt()
+            # what they had already they know
+            for line in container.errands.again():
+                self._house.channels.send(container.number, line)
+            self._look_after(container)
+
+    def _found(self, record: Record) -> Container:
+        container = Container(self._house, record)
+        if record.phase == Phase.LIVE and record.boot == self._boot and record.init and record.corex:
+            container.started(record.init.pid)
+            container.joined(record.corex.pid)
+        else:
+            container.dying.happen(f"it was {record.phase} when core0 ended")
+        if not container.dying.happened:
+            self._log.info("container {number} lives on", number=record.number)
+        return container
 
     def _look_after(self, container: Container) -> None:
         """
@@ -172,7 +179,9 @@ class Containers:
         """
         container = self._living(number)
         if container.phase == Phase.CREATING:
-            raise Refusal(409, f"cannot terminate container {number} while it is {container.phase}; kill its corex.create")
+            raise Refusal(
+                409, f"cannot terminate container {number} while it is {container.phase}; kill its corex.create"
+            )
         await to_the_end(self._remove(container, "it was terminated"))
 
     async def listed(self) -> Mapping[str, Any]:
@@ -212,7 +221,9 @@ def _measure(containers: list[Container]) -> list[Usage]:
     swapping = procfs.swapping()
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         mounted = cgroups.hierarchies(file.read())
-    return [each.meter.look(cgroups.members(each.init.pid if each.init else 0, mounted), swapping) for each in containers]
+    return [
+        each.meter.look(cgroups.members(each.init.pid if each.init else 0, mounted), swapping) for each in containers
+    ]
 
 
 def _description(container: Container, usage: Usage) -> dict[str, Any]:
@@ -242,4 +253,3 @@ def in_background(work: Any) -> None:
             Containers._log.failure("something of containers failed", failure)
 
     Deferred.fromCoroutine(work).addErrback(failed)
-

@@ -2,7 +2,6 @@
 Running the programs that containers take: to their end, in a time, with what they say kept short.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +45,7 @@ class _Protocol(ProcessProtocol):
     Keeps what a program prints, and says when it has ended.
     """
 
-    def __init__(self, stdin: bytes | None) -> None:
+    def __init__(self, stdin: bytes) -> None:
         self._stdin = stdin
         self.out = self.err = b""
         self.exited: Occurrence[int] = Occurrence()
@@ -56,9 +55,8 @@ class _Protocol(ProcessProtocol):
         """
         Twisted's hook.
         """
-        if self._stdin is not None:
-            self.transport.write(self._stdin)  # type: ignore[union-attr]
-            self.transport.closeStdin()  # type: ignore[union-attr]
+        self.transport.write(self._stdin)  # type: ignore[union-attr]
+        self.transport.closeStdin()  # type: ignore[union-attr]
 
     def outReceived(self, data: bytes) -> None:
         """
@@ -97,37 +95,35 @@ class Programs:
         self._reactor = reactor
         self._reaper = reaper
         self._surroundings = surroundings
-        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._running: set[Child] = set()
 
     def close(self) -> None:
         """
-        Nothing is run any more.
+        Kill those that still run.
         """
-        os.close(self._null)
+        for child in self._running:
+            _signal(child)
 
     async def run(
-        self, argv: Sequence[str], *, stdin: bytes | None = None, lasting: bool = False, seconds: float = PATIENCE
+        self, argv: Sequence[str], *, stdin: bytes = b"", lasting: bool = False, seconds: float = PATIENCE
     ) -> Said:
         """
         Run a program to its end; cancelled, or after its time, it is killed, alone, and gone when this returns.
 
         :param argv: the first one is the path of the program.
-        :param lasting: what it leaves behind keeps its streams. Its stdout is nowhere, then, and nobody reads what is
-            printed on its stderr after its end.
+        :param lasting: what it leaves behind keeps its streams, which nobody reads or writes any more.
         :raises NotRun: it could not be started, or took longer.
         """
         protocol = _Protocol(stdin)
         launch = Launch(argv[0], list(argv), {"PATH": PATH, "LANG": "C"}, "/")
-        pipes: dict[int, int | str] = {
-            0: self._null if stdin is None else "w",
-            1: self._null if lasting else "r",
-            2: "r",
-        }
+        # never /dev/null: crun 1.8 gives what it finds here to the container's root, who could close it to the host
+        pipes: dict[int, int | str] = {0: "w", 1: "r", 2: "r"}
         try:
             child = Child(self._reactor, self._reaper, self._surroundings, protocol, launch, pipes)
         except OSError as error:
             raise NotRun(f"cannot start {argv[0]}: {error.strerror}") from error
         ended = protocol.exited if lasting else protocol.closed
+        self._running.add(child)
         try:
             await within(self._reactor, seconds, ended.wait())
         except TimeoutError as error:
@@ -135,15 +131,23 @@ class Programs:
         finally:
             if not protocol.exited.happened:
                 await to_the_end(self._kill(child, protocol))
+            self._running.discard(child)
             child.drain()
         return Said(protocol.exited.value or 0, protocol.out, protocol.err)
 
     async def _kill(self, child: Child, protocol: _Protocol) -> None:
+        _signal(child)
         try:
-            child.signalProcess("KILL")
             await within(self._reactor, KILLED, protocol.exited.wait())
-        except (ProcessExitedAlready, TimeoutError):
+        except TimeoutError:
             pass  # it hangs in the kernel; the reaper takes it when it comes out
+
+
+def _signal(child: Child) -> None:
+    try:
+        child.signalProcess("KILL")
+    except ProcessExitedAlready:
+        pass
 
 
 __all__ = ["NotRun", "Programs", "Said"]

@@ -124,7 +124,9 @@ def _mapped_tree(path: str, mapped: int) -> int:
         try:
             kernel.set_attributes(tree, kernel.MOUNT_ATTR_IDMAP, user_namespace=mapped, recursive=False)
         except OSError as error:
-            text = f"the file system of {path} cannot map ids ({error.strerror}); put [core] state_dir on ext4, xfs, btrfs"
+            text = (
+                f"the file system of {path} cannot map ids ({error.strerror}); put [core] state_dir on ext4, xfs, btrfs"
+            )
             raise OSError(error.errno, text) from error
     return tree
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 from twisted.internet.threads import deferToThreadPool
 
-from core0.containers import groups
+from core0.containers import ground, groups
 from core0.containers.programs import NotRun, Programs, Said
 from core0.errors import Core0Error
 from core0.messages import printable
@@ -104,11 +104,15 @@ class Runner:
         :param bundle: the folder of its ``config.json``.
         :param pid_file: where its pid is written; the same file for core0 and in the mount namespace.
         :param cgroups: as in the bundle.
-        :param mount_namespace: the file of the mount namespace to do it in. If the runtime has to be kept from seeing
-            the second version of cgroups, that namespace does so.
+        :param mount_namespace: the file of the mount namespace to do it in, ``/proc/<pid>/ns/mnt``. If the runtime has
+            to be kept from seeing the second version of cgroups, that namespace does so.
         :returns: the pid of its first process.
         :raises RuntimeFailed: it does not start.
         """
+        try:
+            await self._in_thread(ground.check, bundle, mount_namespace)
+        except (OSError, ValueError) as error:
+            raise RuntimeFailed(f"this root file system cannot be used: {error}") from error
         options = ["run", "--detach", "--bundle", bundle, "--pid-file", pid_file, id]
         command = [self.runtime.program, "--root", self._root, *options]
         if mount_namespace is not None:

@@ -132,7 +132,9 @@ class Shelf:
                 with open(os.path.join(self.folder, name, RECORD), "rb") as file:
                     found.append(msgspec.json.decode(file.read(), type=Record))
             except (OSError, msgspec.MsgspecError) as error:
-                _log.error("nothing is known of container {name} any more: {error}; removing it", name=name, error=error)
+                _log.error(
+                    "nothing is known of container {name} any more: {error}; removing it", name=name, error=error
+                )
                 self.remove(int(name))
         return sorted(found, key=lambda record: record.number)
 

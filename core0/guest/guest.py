@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from core0.containers import cgroups, kernel, rootfs
-from core0.guest import join, preload
 from core0.containers.orders import Answer, Join, Order, Prepare, Request
+from core0.guest import join, preload
 
 NAME = "corex"
 MAX_ORDER = 1 << 20  # bytes

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from core0.containers import kernel
-from core0.guest import guest
 from core0.containers.orders import Answer, Request
+from core0.guest import guest
 
 MAX_LINE = 4096  # bytes, of a pipe that several write to: larger pieces could be mixed
 REQUESTS, ANSWERS = 0, 1

@@ -137,7 +137,10 @@ def kind_of(name: str) -> str | None:
     """
     Which of :data:`KINDS` the name of a file, or the path of a URL, says that it is; None for others.
     """
-    return next((kind for kind in KINDS if name.lower().endswith(f".{kind}")), None)
+    name = name.lower()
+    if name.endswith(".tgz"):
+        return "tar.gz"
+    return next((kind for kind in KINDS if name.endswith(f".{kind}")), None)
 
 
 def read(file: BinaryIO, kind: str, limit: int = MAX_BYTES) -> Iterator[Member]:
@@ -180,7 +183,8 @@ def stored(members: Iterable[Member], keep: Callable[[Content], str]) -> Iterato
         elif member.link is not None:
             first = known.get(member.link)
             if first is None:
-                raise BadArchive(f"{shown(entry.path)}: expected a hard link to a member before, got {member.link!r}")
+                there = shown(member.link)
+                raise BadArchive(f"{shown(entry.path)}: expected a hard link to a member before, got {there}")
             entry = replace(first, path=entry.path)
         if entry.kind is not Kind.DIRECTORY:
             known[entry.path] = entry

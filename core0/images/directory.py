@@ -168,7 +168,7 @@ class Scan:
     def _entry(
         self, path: str, found: os.stat_result, kind: Kind, hash: str = "", size: int = 0, target: str = ""
     ) -> Entry:
-        # a directory keeps no ctime that is copied, and with its own no two copies would be the same
+        # nobody can set a ctime: with it, no two copies of a directory would make the same plist
         time = possible_time(found.st_mtime_ns // NANOSECONDS)
         mode = found.st_mode & PERMISSIONS
         return Entry(path, kind, hash, size, found.st_uid, found.st_gid, mode, time, time, target)

@@ -70,11 +70,11 @@ class Images:
         folder: str,
         *,
         max_bytes: int,
-        patience: Patience | None = None,
+        patience: Patience = Patience(),  # noqa: B008 # it is frozen
     ) -> None:
         self._reactor = reactor
         self._folder = folder
-        self._service = Service(reactor, reaper, surroundings, folder, max_bytes, patience or Patience())
+        self._service = Service(reactor, reaper, surroundings, folder, max_bytes, patience)
         self._works: dict[int, _Work] = {}
         self._shared: dict[tuple[str, str], _Work] = {}
         self._last = 0
@@ -174,6 +174,13 @@ class Images:
             else:
                 text = f"the process that lays out root file systems has ended ({ended.how}); try again"
                 self._heard(_refused(work.request["id"], text))
+
+    @property
+    def pid(self) -> int | None:
+        """
+        Of the process that does the work; None before there is one.
+        """
+        return self._service.pid
 
     async def stop(self) -> None:
         """

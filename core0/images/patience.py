@@ -1,5 +1,5 @@
 """
-How long servers are waited for.
+How long one waits: for servers, and for work.
 """
 
 from dataclasses import dataclass
@@ -8,15 +8,17 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Patience:
     """
-    With servers.
+    With servers, and with a worker.
 
     :ivar connect: seconds until there is a connection.
     :ivar slow: whole seconds for which a transfer may stand still.
     :ivar tries: for each file.
     :ivar wait: seconds before the second try; twice as many before each further one.
+    :ivar idle: seconds without work after which a worker ends.
     """
 
     connect: float = 10.0
     slow: int = 30
     tries: int = 5
     wait: float = 0.2
+    idle: float = 60.0

@@ -124,7 +124,8 @@ class Service:
         """
         Send something that is of no use if there is no worker.
         """
-        if self._running is not None:
+        # the pipe of one that is about to end may be closed already
+        if self._running is not None and 0 in self._running[0].pipes:
             self._running[0].write(json.dumps(request).encode() + b"\n")
 
     def _start(self, protocol: _Protocol) -> tuple[Child, _Protocol]:

@@ -23,7 +23,6 @@ from core0.images.making import Making
 from core0.images.patience import Patience
 from core0.images.store import Store
 
-IDLE = 60.0  # seconds without work after which it ends
 MEMORY = 2 << 30  # bytes of addresses that a request may use
 READ_SIZE = 1 << 16  # bytes
 LONGEST = 1 << 20  # bytes of a request
@@ -72,18 +71,14 @@ class Worker:
     """
     :param requests: a descriptor; its end ends all.
     :param answers: a descriptor.
-    :param idle: seconds without work after which it ends.
     """
 
-    def __init__(
-        self, store: Store, max_bytes: int, patience: Patience, requests: int, answers: int, idle: float = IDLE
-    ) -> None:
+    def __init__(self, store: Store, max_bytes: int, patience: Patience, requests: int, answers: int) -> None:
         self._store = store
         self._max_bytes = max_bytes
         self._patience = patience
         self._requests = requests
         self._answers = answers
-        self._idle = idle
         self._buffer = b""
         self._poll = select.poll()
         self._poll.register(requests, select.POLLIN)
@@ -99,7 +94,7 @@ class Worker:
             self._start(-1, lambda answers: self._store.journal.end(left))
         try:
             while True:
-                ready = self._poll.poll(None if self._ends else self._idle * 1000)
+                ready = self._poll.poll(None if self._ends else self._patience.idle * 1000)
                 if not ready:
                     return
                 for fd, _ in ready:

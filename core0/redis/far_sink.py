@@ -17,6 +17,7 @@ from core0.waiting import Bell, Occurrence, pause
 
 MAX_ITEMS = 20_000
 MAX_BYTES = 8 << 20
+SHORT = 1000  # records in the list: core0 reads it
 MAX_OWN = 64 << 10  # characters of an entry of CoreX's own log
 RETRY = 1.0  # seconds
 FLUSH = 0.02  # seconds that records gather before they are sent together
@@ -39,7 +40,6 @@ class FarSink:
         self._last: list[bytes] = []  # of live output: never dropped
         self._bytes = 0
         self._dropped = 0
-        self._full = False
         self._bell = Bell()
         self._quiet: Occurrence[None] | None = None
         self._task = Task("records are not sent any more")
@@ -122,16 +122,14 @@ class FarSink:
                 quiet.happen(None)
 
     async def _flush(self, connection: Connection) -> None:
-        if self._full:
-            self._full = await connection.command("LLEN", self._key) >= keys.MAX_RECORDS
-        dropped = 0 if self._full else self._dropped  # it is told once there is room again
+        dropped = await self._to_tell(connection)
         lines, last = self._lines, self._last
         told = [dropped_line(dropped)] if dropped else []
         if not (lines or last or told):
             return
         self._lines, self._last, self._bytes = [], [], 0
         try:
-            listed = await connection.command("RPUSH", self._key, *told, *lines, *last)
+            listed = await connection.command("RPUSH", self._key, *lines, *last, *told)
         except (Lost, ReplyError):
             # not repeated: they may be there. A second last one does no harm.
             self._dropped += len(lines)
@@ -141,6 +139,13 @@ class FarSink:
         self._dropped -= dropped
         if listed > keys.MAX_RECORDS:
             # the oldest give way
-            self._full = True
             await connection.command("LTRIM", self._key, -keys.MAX_RECORDS, -1)
             self._dropped += listed - keys.MAX_RECORDS
+
+    async def _to_tell(self, connection: Connection) -> int:
+        """
+        How many were dropped, once core0 reads: while it does not, the word on that would be dropped as well.
+        """
+        if self._dropped and await connection.command("LLEN", self._key) < SHORT:
+            return self._dropped
+        return 0

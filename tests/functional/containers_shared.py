@@ -259,7 +259,6 @@ class ContainersCase(TestCase):
         self.reaper = Reaper(reactor)  # type: ignore[arg-type] # it is more than mypy knows
         self.surroundings = Surroundings(files=(1024, 20000))
         self.programs = Programs(reactor, self.reaper, self.surroundings)
-        self.addCleanup(self.programs.close)
         self._installed = False
 
     async def install(self) -> None:

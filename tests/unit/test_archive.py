@@ -257,6 +257,7 @@ class ReadingTests(ArchiveTestCase):
         for name, kind in (
             ("x.tar", "tar"),
             ("/a/x.TAR.GZ", "tar.gz"),
+            ("x.tgz", "tar.gz"),
             ("x.tar.zst", "tar.zst"),
             ("x.tar.xz", "tar.xz"),
             ("x.plist", None),

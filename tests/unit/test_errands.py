@@ -87,7 +87,7 @@ class ResultTests(ErrandsCase):
 
     def test_answer(self) -> None:
         """
-        An answer is that of the CoreX, to what core0 itself has asked: id, command, tags, digest, number of the container.
+        An answer is that of the CoreX, to what core0 itself has asked: id, command, tags, digest, container.
         """
         self.errands.add(errand(5, "a", tags=["x"]))
         found = self.final(5, result("a", code=3, state=State.ERROR, streams=("out", "")), traces=True)
