@@ -20,7 +20,6 @@ from core0.containers.manager import Containers
 from core0.containers.shelf import Record
 from core0.host import Host
 from core0.housing import Housing, Journal
-from core0.interfaces import ITrees
 from core0.jobs.logfiles import LogFiles
 from core0.jobs.manager import Jobs
 from core0.jobs.process import Processes
@@ -39,6 +38,7 @@ from core0.redis.server_settings import server_settings
 from core0.redis.url import RedisURL, parse
 from core0.spawn import Surroundings
 from core0.startup import Startup
+from core0.tree_interfaces import ITrees
 from core0.waiting import within
 
 FILES_PER_JOB = 3

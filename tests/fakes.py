@@ -11,8 +11,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyClass
 
-from core0.interfaces import IJob, ILedger, IProcesses, IRecords, ITree
+from core0.interfaces import IJob, ILedger, IProcesses, IRecords
 from core0.messages import Mark, Message, Outcome, Rejection, Result, State, rejection
+from core0.tree_interfaces import ITree
 from core0.values import Claim, Final
 from core0.waiting import Occurrence
 

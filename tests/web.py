@@ -88,7 +88,7 @@ class Web:
 
     def page(self, path: str, headers: dict[str, str]) -> tuple[Page, int | None] | None:
         """
-        What to answer to a request: the page and the bytes after which to cut it, if any; None if there is no such page.
+        What to answer to a request: the page, and the bytes after which to cut it, if any. None: there is no such page.
         """
         self.asked[path] += 1
         self.headers.setdefault(path, []).append(headers)

@@ -15,9 +15,9 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 def check(bundle: str, mount_namespace: str | None) -> None:
     """
-    Refuse an image whose ``/dev`` is a symlink: runc 1.1 follows it, and makes devices and links wherever it leads to on
-    the host. ``/proc`` and ``/sys`` are the same question, which runtimes answer themselves. Those that are missing are
-    made by the runtime.
+    Refuse an image whose ``/dev`` is a symlink: runc 1.1 follows it, and makes devices and links on the host, wherever
+    it leads to. ``/proc`` and ``/sys`` are the same question, which runtimes answer themselves. Those that are missing
+    are made by the runtime.
 
     It reads files; so not in the reactor's thread.
 

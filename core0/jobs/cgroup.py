@@ -20,8 +20,8 @@ from zope.interface import implementer
 
 from core0 import procfs
 from core0.errors import Core0Error
-from core0.interfaces import ITree, ITrees
 from core0.spawn import Start
+from core0.tree_interfaces import ITree, ITrees
 
 MAX_IDLE = 64  # empty cgroups kept for the next jobs: making one costs more than stepping into it
 KILL_ROUNDS = 50

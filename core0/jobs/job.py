@@ -11,8 +11,9 @@ from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
 from core0.errors import Core0Error
-from core0.interfaces import ICommand, IJob, ITree
+from core0.interfaces import ICommand, IJob
 from core0.messages import Command, Outcome, State
+from core0.tree_interfaces import ITree
 from core0.waiting import Occurrence
 
 

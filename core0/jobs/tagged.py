@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from zope.interface import implementer
 
 from core0 import procfs
-from core0.interfaces import ITree, ITrees
 from core0.spawn import Start
+from core0.tree_interfaces import ITree, ITrees
 
 RLIMIT_LOCKS = 10
 KILL_ROUNDS = 50

@@ -10,10 +10,10 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from core0.errors import Core0Error
-from core0.interfaces import ITree, ITrees
 from core0.jobs.cgroup import CgroupTrees
 from core0.jobs.tagged import TaggedTrees
 from core0.spawn import Start
+from core0.tree_interfaces import ITree, ITrees
 
 
 @implementer(ITrees)

@@ -8,7 +8,8 @@ import weakref
 from collections.abc import Callable, Sequence
 
 from core0 import procfs
-from core0.interfaces import IJob, ITree, ThreadRunner
+from core0.interfaces import IJob, ThreadRunner
+from core0.tree_interfaces import ITree
 from core0.values import Usage
 
 Figures = Callable[[int, bool], procfs.Figures | None]

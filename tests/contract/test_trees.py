@@ -15,11 +15,11 @@ from zope.interface.verify import verifyObject
 
 from core0 import procfs
 from core0.errors import Core0Error
-from core0.interfaces import ITrees
 from core0.jobs import cgroup
 from core0.jobs.cgroup import CgroupTrees, own_path
 from core0.jobs.tagged import RLIMIT_LOCKS, TaggedTrees
 from core0.jobs.trees import Following, find_trees
+from core0.tree_interfaces import ITrees
 from tests.contract.tree_case import ESCAPE, TreesCase
 from tests.contract.trees import TreesContract
 from tests.functional.shared import missing

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from core0 import procfs
-from core0.interfaces import ITree, ITrees
 from core0.spawn import PR_SET_CHILD_SUBREAPER
+from core0.tree_interfaces import ITree, ITrees
 from tests.daemon import eventually
 
 PREAMBLE = """

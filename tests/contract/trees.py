@@ -8,7 +8,7 @@ import signal
 from zope.interface.verify import verifyObject
 
 from core0 import procfs
-from core0.interfaces import ITree, ITrees
+from core0.tree_interfaces import ITree, ITrees
 from tests.contract.tree_case import ESCAPE, HOP, MULTIPLY, TreesCase
 from tests.daemon import eventually
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
@@ -261,11 +263,19 @@ class FarCase(TestCase):
         """
         A client with the rights of a CoreX.
         """
-        client = redis.Redis(
-            unix_socket_path=self.valkey.socket, username=acl.corex_user(number), password=PASSWORD, protocol=2
-        )
+        client = corex_client(self.valkey.socket, number)
         self.addCleanup(client.close)
         return client
+
+
+def corex_client(socket: str, number: int) -> redis.Redis:
+    """
+    A client with the rights of a CoreX, that tries everything once.
+    """
+    once = Retry(NoBackoff(), 0)
+    return redis.Redis(
+        unix_socket_path=socket, username=acl.corex_user(number), password=PASSWORD, protocol=2, retry=once
+    )
 
 
 def names(number: int) -> tuple[str, str, str]:

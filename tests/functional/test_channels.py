@@ -1,5 +1,5 @@
 """
-core0's end of the channels to containers, against a CoreX that means ill, and the users of the server that core0 starts.
+core0's end of the channels to containers, against a CoreX that means ill, and who may use the server that core0 starts.
 """
 
 import os
@@ -25,7 +25,7 @@ from core0.redis.server import EmbeddedServer
 from core0.redis.server_settings import ServerSettings
 from core0.spawn import Surroundings
 from core0.waiting import pause
-from tests.functional.far import NUMBER, PASSWORD, FarCase, Host, names
+from tests.functional.far import NUMBER, PASSWORD, FarCase, Host, corex_client, names
 
 ORDERS, RESULTS, RECORDS = names(NUMBER)
 OTHER = 2
@@ -35,7 +35,8 @@ ALLOWED = f"""
     """
 REFUSED = f"""
     RPUSH {ORDERS} x | LPUSH {ORDERS} x | LPOP {ORDERS} | RPOP {ORDERS} | DEL {ORDERS} | LSET {ORDERS} 0 x
-    LRANGE {RESULTS} 0 -1 | LINDEX {RESULTS} 0 | LPOP {RESULTS} | LTRIM {RESULTS} 0 0 | DEL {RESULTS} | LPUSH {RESULTS} x
+    LRANGE {RESULTS} 0 -1 | LINDEX {RESULTS} 0 | LPOP {RESULTS} | LTRIM {RESULTS} 0 0 | DEL {RESULTS}
+    LPUSH {RESULTS} x | LPUSHX {RECORDS} x | RPUSHX {RESULTS} x
     LRANGE {RECORDS} 0 -1 | LINDEX {RECORDS} 0 | LPOP {RECORDS} | DEL {RECORDS} | TYPE {RESULTS} | TTL {RESULTS}
     BLMOVE {RESULTS} {ORDERS} LEFT LEFT 0.01 | BLMOVE {RECORDS} {RECORDS} LEFT LEFT 0.01
     BLMOVE {ORDERS} {RESULTS} LEFT LEFT 0.01 | BLMOVE {ORDERS} x LEFT LEFT 0.01 | LMOVE {ORDERS} {ORDERS} LEFT LEFT
@@ -120,7 +121,7 @@ class HostileTests(FarCase):
         A message with a result.
         """
         result = result_of(Command(command="x"), id, Outcome(), container=5, starttime=1, time=1, runs=1)
-        return result_line(seq, encode(result), **fields)  # type: ignore[arg-type] # flags
+        return result_line(seq, encode(result), **fields)
 
     async def gone(self, number: int = NUMBER) -> None:
         """
@@ -232,7 +233,7 @@ class RoomTests(FarCase):
 
     async def test_number(self) -> None:
         """
-        There is room for so many orders, whether they wait in core0 or in the list; the CoreX makes some by taking them.
+        There is room for so many orders, whether they wait in core0 or in the list; the CoreX makes some by taking.
         """
         for number in range(MOST_ORDERS):
             self.assertTrue(self.channels.room(NUMBER))
@@ -286,7 +287,7 @@ class UsersTests(TestCase):
         folder = Path(tempfile.mkdtemp(prefix="core0-users-"))
         self.addCleanup(shutil.rmtree, folder)
         await pause(reactor, 0)
-        reaper = Reaper(reactor)
+        reaper = Reaper(reactor)  # type: ignore[arg-type] # it is more than mypy knows
         self.addCleanup(signal.signal, signal.SIGCHLD, signal.getsignal(signal.SIGCHLD))
         reaper.install()
         self.socket = str(folder / "sock" / "redis.sock")
@@ -304,9 +305,7 @@ class UsersTests(TestCase):
         """
         Of that CoreX.
         """
-        client = redis.Redis(
-            unix_socket_path=self.socket, username=acl.corex_user(number), password=PASSWORD, protocol=2
-        )
+        client = corex_client(self.socket, number)
         self.addCleanup(client.close)
         return client
 
@@ -344,8 +343,9 @@ class UsersTests(TestCase):
         self.assertTrue(await self.may(1))
         held = client.connection_pool.get_connection()
         await self.server.dismiss(acl.corex_user(1))
-        held.send_command("PING")
-        self.assertRaises(redis.ConnectionError, held.read_response)
+        with self.assertRaises(redis.ConnectionError):
+            held.send_command("PING")
+            held.read_response()
         self.assertFalse(await self.may(1))
         await self.server.dismiss(acl.corex_user(1))
 

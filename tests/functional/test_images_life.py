@@ -266,7 +266,8 @@ class IdleTests(LifeTestCase):
             self.assert_files(FILES, await self.root(url))
             workers.add(self.worker())
             await pause(reactor, wait)
-        self.assertFalse(lives(self.worker()))
+        assert self.images is not None
+        self.assertIsNone(self.images.pid)
         self.assertGreater(len(workers), 1)
 
 
