@@ -3,6 +3,7 @@ What core0 is made of, put together in the order in which it is started.
 """
 
 import os
+import pwd
 import resource
 import shutil
 from collections.abc import Callable
@@ -173,6 +174,7 @@ class Assembly:
             lambda work, *arguments: in_pool(reactor, ground.pool, work, *arguments),
             kill_grace=config.jobs.kill_grace,
             buffer=config.jobs.stream_buffer,
+            env={"HOME": home()},
         )
         registry = Registry(COMMANDS)
         registry.add_installed()
@@ -222,6 +224,16 @@ class _WaysOut:
     pressure: Pressure
     writer: RecordWriter
     records: Records
+
+
+def home() -> str:
+    """
+    Of the user that core0 runs as.
+    """
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:
+        return "/"
 
 
 def reboot_obstacle(config: Config) -> str:

@@ -38,6 +38,7 @@ from core0.spawn import Surroundings
 from core0.waiting import within
 
 TREE_THREADS = 2
+LARGEST_TABLE = 64 << 10  # bytes of a table of users that are read
 FLUSH_TIMEOUT = 5.0  # seconds for the last results at the end, if Redis is there
 
 Undo = list[Callable[[], Any]]
@@ -89,6 +90,7 @@ class CoreX:
             lambda work, *arguments: in_pool(reactor, pool, work, *arguments),
             kill_grace=settings.kill_grace,
             buffer=settings.stream_buffer,
+            env={"HOME": home(), **settings.env},
         )
         agent = Agent(
             reactor,
@@ -126,6 +128,28 @@ class CoreX:
                     await result
             except Exception:
                 self._log.failure("cannot stop everything in order", Failure())
+
+
+def home() -> str:
+    """
+    Of root, by the container's own table. It is read by hand: the C library would look for its users in whatever way
+    the image says, and for that load libraries of the image into this process.
+    """
+    try:
+        fd = os.open("/etc/passwd", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return "/root"
+    try:
+        text = os.read(fd, LARGEST_TABLE).decode("utf-8", "replace")
+    except OSError:
+        return "/root"
+    finally:
+        os.close(fd)
+    for line in text.splitlines():
+        fields = line.split(":")
+        if len(fields) > 5 and fields[2] == str(os.getuid()) and fields[5].startswith("/"):
+            return fields[5]
+    return "/root"
 
 
 def run(reactor: Any, settings: Settings, socket: str) -> None:

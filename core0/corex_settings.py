@@ -2,6 +2,8 @@
 What a CoreX is told of itself.
 """
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
 
@@ -20,6 +22,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     :ivar number: of the container.
     :ivar node: ``<gid>:<nid>`` of its host.
     :ivar user: its name and ``password`` at Redis.
+    :ivar env: that every program gets.
     :ivar kill_grace: in seconds; ``stats_interval``, too.
     :ivar stream_buffer: in bytes.
     :ivar levels: of output that is kept where a command does not say.
@@ -30,6 +33,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     user: str
     password: str
     limits: Limits = Limits()
+    env: Mapping[str, str] = {}
     max_jobs: int = 5000
     waiting: int = 50_000
     kill_grace: float = 5.0

@@ -163,7 +163,7 @@ class Building:
             cgroups=cgroups_of(self._house, self._number),
             init=self._house.init,
             etc=Etc(f"{stage}/hosts", f"{stage}/hostname", f"{stage}/resolv.conf"),
-            env=request.env,
+            env={"container": "core0", **request.env},
             mounts=tuple(
                 Bound(f"{stage}/mount-{place}", mount.target, mount.read_only)
                 for place, mount in enumerate(request.mounts)
@@ -181,6 +181,7 @@ class Building:
             user=house.users.name(self._number),
             password=self._password,
             limits=self._request.limits,
+            env=self._request.env,
         )
         return Join(init=init, bundle=self._bundle, socket=house.socket, settings=settings)
 

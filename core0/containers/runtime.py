@@ -14,6 +14,7 @@ import msgspec
 from twisted.internet.threads import deferToThreadPool
 
 from core0.containers import ground, groups
+from core0.containers.bundle import INIT
 from core0.containers.programs import NotRun, Programs, Said
 from core0.errors import Core0Error
 from core0.messages import printable
@@ -22,7 +23,8 @@ from core0.waiting import pause, to_the_end
 NSENTER, UNSHARE, SHELL = "nsenter", "unshare", "/bin/sh"
 PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 MOST_SHOWN = 500  # characters of a runtime's last words
-GONE = 10.0  # seconds that killed processes may take to end
+NAME = os.path.basename(INIT)
+GONE = 10.0  # seconds that processes may take to begin, or to end once they are killed
 FIRST_LOOK, LAST_LOOK = 0.001, 0.1  # seconds between looks
 
 # The first step of a container on hosts where its runtime must not see the second version of cgroups: it is put there
@@ -124,9 +126,24 @@ class Runner:
             command = [SHELL, "-c", _PLACED, folder, *command]
         await self._done("run", command, lasting=True)
         try:
-            return await self._in_thread(_read_pid, pid_file)
+            pid = await self._in_thread(_read_pid, pid_file)
         except (OSError, ValueError) as error:
             raise RuntimeFailed(f"{self.runtime.name} does not tell the pid of what it started: {error}") from error
+        await self._executed(pid)
+        return pid
+
+    async def _executed(self, pid: int) -> None:
+        """
+        Wait until the first process is what it is going to be. crun does not; and nobody else may be in the container
+        while that process is still the runtime, with all that it has of the host.
+        """
+        deadline = self._reactor.seconds() + GONE
+        wait = FIRST_LOOK
+        while await self._in_thread(_name, pid) != NAME:
+            if self._reactor.seconds() >= deadline:
+                raise RuntimeFailed(f"{self.runtime.name} run: the first process has not begun within {GONE:.0f} s")
+            await pause(self._reactor, wait)
+            wait = min(wait * 1.5, LAST_LOOK)
 
     async def delete(self, id: str, *, cgroups: str) -> None:
         """
@@ -202,6 +219,17 @@ class Runner:
     async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         # to its end: what a thread does to a cgroup must not go on when that is somebody else's
         return await to_the_end(deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work, *arguments))
+
+
+def _name(pid: int) -> str:
+    """
+    :raises RuntimeFailed: there is no such process.
+    """
+    try:
+        with open(f"/proc/{pid}/comm", "rb") as file:
+            return file.read().decode("utf-8", "replace").rstrip()
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise RuntimeFailed("the first process of the container has ended at once") from error
 
 
 def _read_pid(path: str) -> int:

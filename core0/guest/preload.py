@@ -5,6 +5,7 @@ from, and that is not to be trusted.
 
 import gc
 import importlib
+import pwd
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -61,6 +62,8 @@ def preload() -> None:
     sys.modules["twisted.internet.reactor"] = _LateReactor("twisted.internet.reactor")
     for name in ("core0.corex", *LATER):
         importlib.import_module(name)
+    # glibc reads who knows the users when it is first asked, and not again after that for another root directory
+    pwd.getpwuid(0)
     gc.collect()
     gc.freeze()  # the garbage collector would touch, and so copy, what forks share
 

@@ -3,11 +3,11 @@ Removes what no container uses: the store of this host grows no larger than it m
 """
 
 import os
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from core0.images.removal import remove
 from core0.images.store import CONTENTS, PLISTS, ROOTS, Store
 
 SECTOR = 512  # bytes; the unit of st_blocks
@@ -51,7 +51,7 @@ def collect(store: Store, max_bytes: int, *, wait: bool = False) -> Freed | None
             _forget(store)
         return freed
     finally:
-        shutil.rmtree(trash, ignore_errors=True)  # which takes its time: others need not wait for it
+        remove(trash)  # which takes its time: others need not wait for it
 
 
 class _Collection:

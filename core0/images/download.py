@@ -73,6 +73,7 @@ class Download:
         self.tries = 0
         self._limit = limit
         self._wanted_unless = known
+        self._conditional = False
         self._lasting = lasting
         self._forget_answer()
 
@@ -89,7 +90,7 @@ class Download:
         """
         Whether the server has nothing new.
         """
-        return self._status == NOT_MODIFIED
+        return self._status == NOT_MODIFIED and self._conditional
 
     def headers(self) -> list[str]:
         """
@@ -100,6 +101,7 @@ class Download:
         self.tries += 1
         self._forget_answer()
         lines = [f"Accept-Encoding: {ACCEPTED}", "Accept: */*"]
+        self._conditional = False
         if self.received and not self._resumable():
             self.start_over()
         if self.received:
@@ -107,6 +109,7 @@ class Download:
             if self._validator():
                 lines.append(f"If-Range: {self._validator()}")
         elif self._wanted_unless is not None:
+            self._conditional = True
             if self._wanted_unless.etag:
                 lines.append(f"If-None-Match: {self._wanted_unless.etag}")
             if self._wanted_unless.modified:
@@ -203,8 +206,10 @@ class Download:
             if error[0] not in _LASTING:
                 return Failure(503, text)
             self.failure = Failure(_LASTING[error[0]], text)
-        elif self._status in (OK, PARTIAL, NOT_MODIFIED):
-            if self._status == NOT_MODIFIED or self._begin():
+        elif self.unchanged:
+            return None
+        elif self._status in (OK, PARTIAL):
+            if self._begin():
                 return None
             self.start_over()
             return Failure(503, "the server sends another part than the one that was asked for")

@@ -3,7 +3,6 @@ From the address of a plist or an archive to a root file system on this host's d
 """
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
@@ -14,6 +13,7 @@ from core0.images.entry import Entry, Kind
 from core0.images.layout import Layout
 from core0.images.patience import Patience
 from core0.images.plists import FIELD, MAX_ARCHIVE, Plists, Recipe, refusal
+from core0.images.removal import remove
 from core0.images.source import Packing, Source, parse
 from core0.images.store import FILES, TEMPORARY, Store
 from core0.images.supplies import EMPTY, Local, Moved, Remote, Supply, Wrong, keep_file
@@ -103,7 +103,7 @@ class Making:
                 raise refusal(503, source, "it was changed while it was read")
             self._lay_out(source, tree, supply, recipe.digest, folder)
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
 
     def _read(self, source: Source, entries: Callable[[], Iterator[Entry]]) -> Tree:
         try:
@@ -137,7 +137,7 @@ class Making:
             layout.make(tree, os.path.join(made, FILES))
             self._store.publish_root(digest, made, layout.shared, layout.size)
         except BaseException:
-            shutil.rmtree(made, ignore_errors=True)
+            remove(made)
             raise
 
     def _check(self, tree: Tree) -> None:

@@ -6,14 +6,13 @@ import fcntl
 import glob
 import json
 import os
-import shutil
-import stat
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from core0.images.journal import Journal
+from core0.images.removal import remove
 
 FOLDER = "images"  # of all this, below the state directory of core0
 HOLDS = "../containers/*/root"  # from the folder of all this: symlinks to roots that are in use
@@ -226,9 +225,9 @@ class Store:
         with self.lock(alone=True):
             contents, roots = self.journal.doubtful()
             for hash in contents:
-                _remove(self.content(hash))
+                remove(self.content(hash))
             for digest in roots:
-                _remove(os.path.join(self.folder, ROOTS, digest))
+                remove(os.path.join(self.folder, ROOTS, digest))
             self.journal.forget_doubtful()
             self.sweep()
 
@@ -238,7 +237,7 @@ class Store:
         """
         folder = os.path.join(self.folder, TEMPORARY)
         for name in os.listdir(folder):
-            _remove(os.path.join(folder, name))
+            remove(os.path.join(folder, name))
 
 
 @contextmanager
@@ -253,16 +252,3 @@ def _flock(path: str, kind: int, wait: bool) -> Iterator[bool]:
         yield True
     finally:
         os.close(fd)
-
-
-def _remove(path: str) -> None:
-    """
-    Remove a file or a folder, without following symlinks.
-    """
-    try:
-        if stat.S_ISDIR(os.lstat(path).st_mode):
-            shutil.rmtree(path)
-        else:
-            os.unlink(path)
-    except FileNotFoundError:
-        pass

@@ -4,13 +4,12 @@ Running a program: start it, feed it, read it, end it and all that came of it.
 
 import errno
 import os
-import pwd
 import shutil
 import signal
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from threading import Thread
 from typing import Any
 
@@ -27,14 +26,13 @@ from core0.interfaces import (
     IJob,
     IProcesses,
     IRecords,
-    ITree,
-    ITrees,
     ThreadRunner,
 )
 from core0.jobs.output import SIGNALLED, Output, Printing
 from core0.messages import Outcome, State
 from core0.reaper import Reaper
 from core0.spawn import Child, Launch, Start, Surroundings
+from core0.tree_interfaces import ITree, ITrees
 from core0.waiting import Occurrence, pause, to_the_end, within
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -70,22 +68,14 @@ class Program:
         return os.path.join("/", self.directory or "")
 
 
-def environment(extra: Mapping[str, str]) -> dict[str, str]:
+def environment(*extra: Mapping[str, str]) -> dict[str, str]:
     """
-    The environment of a job: nothing of core0's own.
+    The environment of a job: nothing of core0's own. Of the same variable the last one counts.
     """
-    return {"PATH": PATH, "LANG": "C.UTF-8", "HOME": _home(), **extra}
-
-
-@cache
-def _home() -> str:
-    """
-    Of the user that core0 runs as; looked up once, since the look-up may ask a server.
-    """
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_dir
-    except KeyError:
-        return "/"
+    env = {"PATH": PATH, "LANG": "C.UTF-8"}
+    for each in extra:
+        env |= each
+    return env
 
 
 def locate(program: Program, env: Mapping[str, str]) -> str:
@@ -193,6 +183,7 @@ class Processes:
     :param in_pool: calls a blocking function in a thread of a pool for trees of processes.
     :param kill_grace: seconds from TERM to KILL.
     :param buffer: bytes kept of each stream.
+    :param env: that every program gets.
     """
 
     _log = Logger()
@@ -208,6 +199,7 @@ class Processes:
         *,
         kill_grace: float,
         buffer: int,
+        env: Mapping[str, str],
     ) -> None:
         self._reactor = reactor
         self._reaper = reaper
@@ -217,6 +209,7 @@ class Processes:
         self._in_pool = in_pool
         self._kill_grace = kill_grace
         self._buffer = buffer
+        self._env = env
         self._places = Places(reactor)
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
@@ -225,7 +218,7 @@ class Processes:
         The whole life of one program, to the end of the last process that came of it.
         """
         output = Output(job, self._records, self._buffer, lambda: epoch(self._reactor))
-        env = environment(spec.env)
+        env = environment(self._env, spec.env)
         path = await self._places.locate(spec, env)
         child, protocol, tree, pid = self._start(spec, Launch(path, [spec.name, *spec.args], env, spec.workdir), output)
         job.attached(tree, pid)

@@ -4,7 +4,6 @@ What tests of root file systems have in common: an image on a server, and what c
 
 import hashlib
 import os
-import shutil
 import signal
 import tempfile
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from twisted.trial.unittest import TestCase
 from core0.errors import Refusal
 from core0.images.images import Images, Root
 from core0.images.patience import Patience
+from core0.images.removal import remove
 from core0.reaper import Reaper
 from core0.spawn import Surroundings
 from core0.waiting import pause, within
@@ -63,7 +63,7 @@ class ImagesTestCase(TestCase):
         A server, and a folder.
         """
         self.folder = Path(tempfile.mkdtemp(prefix="core0-images-"))
-        self.addCleanup(shutil.rmtree, self.folder)
+        self.addCleanup(remove, str(self.folder))
         self.web = Web()
         self.addCleanup(self.web.close)
         self.images: Images | None = None

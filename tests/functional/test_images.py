@@ -106,7 +106,7 @@ class WhereFromTests(ImagesTestCase):
         how = {"g": ("gzip", gzip.compress), "z": ("zstd", zstandard.compress), "b": ("br", brotli.compress)}
         for path, content in files.items():
             encoding, compress = how[path[-1]]
-            page = Page(compress(content), headers={"Content-Encoding": encoding})  # type: ignore[operator]
+            page = Page(compress(content), headers={"Content-Encoding": encoding})
             self.web.pages[f"/store/{sha256(content)}"] = page
         self.assert_files(files, await self.root(url))
 

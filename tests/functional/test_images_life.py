@@ -70,6 +70,16 @@ class LifeTestCase(ImagesTestCase):
             self.assertLess(reactor.seconds(), deadline, f"nobody asks for {path}")
             await pause(reactor, 0.01)
 
+    async def refusal_of(self, waiting: "Deferred[Root]") -> Refusal:
+        """
+        What somebody is told who waits.
+        """
+        try:
+            root = await waiting
+        except Refusal as refusal:
+            return refusal
+        raise AssertionError(f"expected a refusal, got {root}")
+
     def worker(self) -> int:
         """
         The process that does the work.
@@ -178,7 +188,7 @@ class CancelTests(LifeTestCase):
         processes = [worker, *children(worker)]
         assert self.images is not None
         await self.images.stop()
-        refusal: Refusal = await self.assertFailure(waiting, Refusal)
+        refusal = await self.refusal_of(waiting)
         self.assert_refused(refusal, 503, "core0 is stopping")
         await self.until_gone(processes)
         self.assert_refused(await self.refused(url), 503, "core0 is stopping")
@@ -199,7 +209,7 @@ class KilledTests(LifeTestCase):
         worker = self.worker()
         working = children(worker)
         os.kill(worker, signal.SIGKILL)
-        refusal: Refusal = await self.assertFailure(waiting, Refusal)
+        refusal = await self.refusal_of(waiting)
         self.assert_refused(refusal, 503, "has ended", "signal 9", "try again")
         await self.until_gone(working)
         self.assert_files(FILES, await self.root(url))
@@ -216,7 +226,7 @@ class KilledTests(LifeTestCase):
         working = children(self.worker())
         second = await self.start(other, 2)
         os.kill(working[0], signal.SIGKILL)
-        refusal: Refusal = await self.assertFailure(waiting, Refusal)
+        refusal = await self.refusal_of(waiting)
         self.assert_refused(refusal, 503, "ended by signal 9", "try again")
         self.assert_files({"more": b"more"}, await second)
 

@@ -82,7 +82,7 @@ class ParseTests(SynchronousTestCase):
         """
         refused(text)
 
-    @given(st.text(st.characters(exclude_characters="\0"), max_size=5), ODD)
+    @given(st.text(st.characters(exclude_characters="\0/?#"), max_size=5), ODD)
     def test_secrets(self, user: str, rest: str) -> None:
         """
         A password is in no text that is shown, also if the URL is wrong.

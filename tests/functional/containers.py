@@ -1,0 +1,355 @@
+"""
+What tests of the life of containers have in common: a root file system made of busybox, commands for containers, and a
+look at whatever a container may leave behind.
+"""
+
+import atexit
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import tarfile
+import tempfile
+import uuid
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+from core0.containers import groups, probe
+from core0.containers.runtime import find
+from core0.housing import family
+from core0.images.build import build
+from tests.daemon import Daemon, eventually
+from tests.functional.shared import DaemonTestCase, answer_of, missing, need_root, sh
+
+BUSYBOX = "/bin/busybox"
+# no kill_grace of seconds for what is told to end, but enough for what does so
+QUICK = "[jobs]\nkill_grace = 1.0\n"
+OWNED = 1234  # user and group of /data/owned in the image
+PASSWD = "root:x:0:0:root:/root:/bin/sh\nsomebody:x:1234:1234::/home:/bin/sh\n"
+APPLETS = """
+    [ ash base64 basename cat chgrp chmod chown cp cut date dd df dirname dmesg du echo egrep env expr false find free
+    grep head hostname id ifconfig ip kill killall link ln ls md5sum mkdir mkfifo mknod mktemp mount mv nc nice nohup
+    nproc nslookup pgrep pidof ping printenv printf ps pwd readlink realpath rm rmdir sed seq setsid sh sha256sum sleep
+    sort stat stty su sync tail tar tee telnet test time timeout top touch tr true truncate tty umount uname uniq unlink
+    uptime usleep vi wc wget which whoami xargs yes
+    """
+
+
+def need_containers(*runtimes: str) -> None:
+    """
+    Skip where there can be no containers.
+
+    :param runtimes: OCI runtimes that have to be there.
+    """
+    need_root()
+    lacks = probe.missing()
+    if lacks:
+        raise missing(f"needs {lacks}")
+    for runtime in runtimes:
+        if find(runtime) is None:
+            raise missing(f"needs {runtime}")
+    if not os.path.exists(BUSYBOX):
+        raise missing("needs busybox-static")
+
+
+class Image:
+    """
+    A root file system with busybox and little else.
+
+    :ivar folder: as a directory.
+    :ivar plist: the path of its plist; the contents are in ``store`` beside it.
+    :ivar tar: the path of the same as an archive.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "tree"
+        self.plist = str(folder / "image.plist")
+        self.store = folder / "store"
+        self.tar = str(folder / "image.tar")
+        _fill(self.folder)
+        build(str(self.folder), str(self.store), self.plist, lambda files, size: None)
+        with tarfile.open(self.tar, "w") as archive:
+            archive.add(self.folder, ".")
+
+    def variant(self, folder: Path, *, without: str = "", **files: bytes | None) -> str:
+        """
+        The path of an archive of the same image with other entries.
+
+        :param without: a path that is left out.
+        :param files: content by path, relative to the root; None for a directory.
+        """
+        path = folder / f"{uuid.uuid4().hex}.tar"
+        with tarfile.open(self.tar) as source, tarfile.open(path, "w") as target:
+            for member in source:
+                if member.name.removeprefix("./") != without:
+                    target.addfile(member, source.extractfile(member) if member.isfile() else None)
+            for name, content in files.items():
+                entry = tarfile.TarInfo(name)
+                entry.size, entry.mode = len(content or b""), 0o755
+                entry.type = tarfile.DIRTYPE if content is None else tarfile.REGTYPE
+                target.addfile(entry, io.BytesIO(content or b""))
+        return str(path)
+
+
+def _fill(tree: Path) -> None:
+    for name in ("bin", "etc", "root", "data", "home"):
+        (tree / name).mkdir(parents=True)
+    shutil.copy(BUSYBOX, tree / "bin" / "busybox")
+    for name in APPLETS.split():
+        (tree / "bin" / name).symlink_to("busybox")
+    (tree / "etc" / "passwd").write_text(PASSWD)
+    (tree / "etc" / "group").write_text("root:x:0:\nsomebody:x:1234:\n")
+    (tree / "data" / "owned").write_text("of somebody\n")
+    (tree / "data" / "ours").write_text("of root\n")
+    os.chown(tree / "data" / "owned", OWNED, OWNED)
+
+
+@cache
+def image() -> Image:
+    """
+    The image of this process of tests; gone at its end.
+    """
+    folder = tempfile.mkdtemp(prefix="core0-image-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Image(Path(folder))
+
+
+class Traces:
+    """
+    What there is of the containers of one core0 on this machine.
+    """
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._family = family(str(daemon.state))
+        self._links = set(os.listdir("/sys/class/net"))
+
+    def processes(self) -> list[int]:
+        """
+        Those of containers, and those that make them; the zygote is none of them.
+        """
+        own = self._daemon.process.pid if self._daemon.process is not None else 0
+        found = {int(name) for name in os.listdir("/proc") if name.isdigit() and self._is_ours(name)}
+        return sorted(found | {pid for pid in descendants(own) if _name(pid) in ("corex", "catatonit", "crun", "runc")})
+
+    def _is_ours(self, pid: str) -> bool:
+        return f"/{self._family}/" in _text(Path(f"/proc/{pid}/cgroup"))
+
+    def cgroups(self) -> list[str]:
+        """
+        The cgroups of all containers, one folder for each and hierarchy.
+        """
+        tops = [top for top in groups.mounted(f"/{self._family}") if os.path.isdir(top)]
+        return sorted(tops + [entry.path for top in tops for entry in os.scandir(top) if entry.is_dir()])
+
+    def mounts(self) -> list[str]:
+        """
+        Lines of the host's table of mounts.
+        """
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+        return [line for line in lines if str(self._daemon.folder) in line or re.search(r" - \S+ core0 ", line)]
+
+    def folders(self) -> list[str]:
+        """
+        What is kept of containers in folders.
+        """
+        state, run = self._daemon.state / "containers", self._daemon.run / "containers"
+        found = [path for path in state.glob("*") if path.name != "last"]
+        return [str(path) for path in [*found, *run.glob("*/*")]]
+
+    def redis(self) -> list[str]:
+        """
+        Users and keys of containers.
+        """
+        with self._daemon.redis(decode_responses=True) as client:
+            users = [name for name in client.execute_command("ACL", "USERS") if name.startswith("corex-")]
+            patterns = ("core:default:core-*", "corex:results:*", "core0:corex:*")
+            return sorted(users + [key for pattern in patterns for key in client.scan_iter(pattern, 10_000)])
+
+    def links(self) -> list[str]:
+        """
+        Network links that were not there at first.
+        """
+        return sorted(set(os.listdir("/sys/class/net")) - self._links)
+
+    def left(self, *, redis: bool = True) -> dict[str, list[Any]]:
+        """
+        All of it, by its kind; empty if there is nothing.
+        """
+        looks = (self.processes, self.cgroups, self.mounts, self.folders, self.links, *([self.redis] if redis else ()))
+        return {look.__name__: found for look in looks if (found := look())}
+
+    def clear(self) -> None:
+        """
+        End what tests that failed have left.
+        """
+        for _ in range(500):
+            if groups.kill(f"/{self._family}") and groups.remove(f"/{self._family}"):
+                break
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """
+    The children of a process, theirs, and so on.
+    """
+    for word in _text(Path(f"/proc/{pid}/task/{pid}/children")).split():
+        yield int(word)
+        yield from descendants(int(word))
+
+
+def zygotes(daemon: Daemon) -> list[int]:
+    """
+    The processes that containers of a core0 are forked from.
+    """
+    return [pid for pid in descendants(daemon.pid) if _name(pid) == "core0-zygote"]
+
+
+def _name(pid: int) -> str:
+    return _text(Path(f"/proc/{pid}/comm")).strip()
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+class ContainerTestCase(DaemonTestCase):
+    """
+    Tests that share one core0 with containers. At the end of each nothing may be left of any container.
+
+    :cvar runtime: what makes them; empty for what core0 finds.
+    """
+
+    config = QUICK
+    runtime: ClassVar[str] = ""
+    traces: ClassVar[Traces]
+
+    @classmethod
+    def make_daemon(cls) -> Daemon:
+        """
+        With the runtime.
+        """
+        need_containers(*([cls.runtime] if cls.runtime else ()))
+        daemon = Daemon(f'{cls.config}\n[containers]\nruntime = "{cls.runtime}"\n')
+        cls.traces = Traces(daemon)
+        return daemon
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        """
+        End it, and whatever it has left.
+        """
+        cls.traces.clear()
+        super().tearDownClass()
+
+    def setUp(self) -> None:
+        """
+        Whatever happens, what is made goes.
+        """
+        self.addCleanup(self._end)
+
+    def _end(self) -> None:
+        for number in self.listed():
+            self.terminate(int(number))
+        self.assert_nothing_left()
+
+    def assert_nothing_left(self) -> None:
+        """
+        Nothing tells that there has ever been a container.
+        """
+        self.assertEqual({}, self.traces.left())
+
+    def create(self, **arguments: Any) -> int:
+        """
+        Make a container of the image; gives its number.
+        """
+        result = self.daemon.run_command("corex.create", {"plist": image().plist, **arguments})
+        self.assertEqual("SUCCESS", result["state"], result)
+        number = answer_of(result)
+        assert isinstance(number, int)
+        return number
+
+    def refused_create(self, code: int, *about: str, **arguments: Any) -> None:
+        """
+        Have a container refused, for reasons that name these.
+        """
+        result = self.daemon.run_command("corex.create", {"plist": image().plist, **arguments})
+        for word in about:
+            self.assert_refused(code, word, result)
+
+    def terminate(self, number: int) -> None:
+        """
+        End a container.
+        """
+        self.assert_success(self.daemon.run_command("corex.terminate", {"container": number}), "true")
+
+    def listed(self) -> dict[str, dict[str, Any]]:
+        """
+        The answer of ``corex.list``.
+        """
+        found: dict[str, dict[str, Any]] = answer_of(self.daemon.run_command("corex.list"))
+        return found
+
+    def dispatch(self, number: int, command: str, arguments: Any = None, **fields: Any) -> str:
+        """
+        Have a container run a command; gives the id that it runs under.
+        """
+        inner = {"id": str(uuid.uuid4()), "command": command, "arguments": arguments or {}, **fields}
+        result = self.daemon.run_command("corex.dispatch", {"container": number, "command": inner})
+        self.assert_success(result, json.dumps(inner["id"]))
+        return str(inner["id"])
+
+    def inside(self, number: int, command: str, arguments: Any = None, **fields: Any) -> dict[str, Any]:
+        """
+        The result of a command in a container.
+        """
+        result = self.daemon.result(self.dispatch(number, command, arguments, **fields))
+        self.assertEqual(number, result["container"], result)
+        return result
+
+    def inside_sh(self, number: int, script: str, **fields: Any) -> str:
+        """
+        What a script prints in a container; it has to succeed.
+        """
+        result = self.inside(number, "core.system", sh(script), **fields)
+        self.assertEqual(("SUCCESS", ""), (result["state"], result["streams"][1]), result)
+        return str(result["streams"][0])
+
+    def running_inside(self, number: int, script: str, **fields: Any) -> str:
+        """
+        Have a script run in a container; gives its id once it has made the file ``/tmp/<id>``, named by ``$ready``.
+        """
+        id = str(uuid.uuid4())
+        arguments = sh(script)
+        arguments["env"] = {"ready": f"/tmp/{id}"}
+        self.dispatch(number, "core.system", arguments, id=id, **fields)
+        init = self.listed()[str(number)]["pid"]
+        eventually(Path(f"/proc/{init}/root/tmp/{id}").exists, "the script is ready")
+        return id
+
+    def corex_of(self, number: int) -> int:
+        """
+        The pid of the CoreX of a container.
+        """
+        record = json.loads((self.daemon.state / "containers" / str(number) / "container.json").read_text())
+        return int(record["corex"]["pid"])
+
+    def assert_gone(self, result: dict[str, Any], *about: str) -> None:
+        """
+        A command whose container has ended before it was answered.
+        """
+        for word in about:
+            self.assert_refused(503, word, result)
+
+
+def kill(pid: int) -> None:
+    """
+    Kill a process of a container, from the host.
+    """
+    os.kill(pid, signal.SIGKILL)
