@@ -86,7 +86,7 @@ class Building:
             container.joined(corex)
             await self._first_word()
             await house.in_thread(house.shelf.save, container.record)
-        except (GuestFailed, RuntimeFailed) as error:
+        except (GuestFailed, RuntimeFailed, OSError) as error:
             raise Refusal(503, f"cannot start container {number}: {error}") from error
 
     async def _root(self) -> Root:
@@ -165,7 +165,7 @@ class Building:
             etc=Etc(f"{stage}/hosts", f"{stage}/hostname", f"{stage}/resolv.conf"),
             env={"container": "core0", **request.env},
             mounts=tuple(
-                Bound(f"{stage}/mount-{place}", mount.target, mount.read_only)
+                Bound(f"{stage}/mount-{place}", mount.target, mount.read_only, file=not os.path.isdir(mount.source))
                 for place, mount in enumerate(request.mounts)
             ),
             limits=Limits(request.limits.memory, request.limits.cpu, request.limits.pids),

@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 from enum import StrEnum
+from threading import Lock
 
 import msgspec
 from msgspec import Struct
@@ -70,6 +71,7 @@ class Shelf:
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
+        self._numbering = Lock()
 
     def place(self, number: int) -> str:
         """
@@ -81,6 +83,10 @@ class Shelf:
         """
         One that no container ever had.
         """
+        with self._numbering:
+            return self._next_number()
+
+    def _next_number(self) -> int:
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
         path = os.path.join(self.folder, LAST)
         taken = [int(name) for name in os.listdir(self.folder) if name.isdigit()]

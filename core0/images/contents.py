@@ -3,17 +3,20 @@ Brings the contents that a root file system lacks into the store, each verified 
 """
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from core0.images import attributes
 from core0.images.entry import Entry
+from core0.images.forking import fork
 from core0.images.store import LOOK, Store
 from core0.images.supplies import Supply, Work, check_size
 
 THREADS = 2  # that hash and write
 BEHIND = 64  # contents that may wait for them
+MANY = 500  # contents that are worth a second process
 MEGA = 1_000_000
 
 Tell = Callable[[str], None]
@@ -41,6 +44,24 @@ class Contents:
         :raises Wrong: one cannot be had, or is not what its hash says.
         :raises OSError: one cannot be stored.
         """
+        helper = fork(lambda: self._help(wanted)) if len(wanted) >= MANY else 0
+        try:
+            self._fetch(wanted)
+        finally:
+            if helper:
+                os.kill(helper, signal.SIGKILL)
+                os.waitpid(helper, 0)
+
+    def _help(self, wanted: Mapping[str, Entry]) -> None:
+        """
+        Begin at the other end, as another job would, and meet in the middle.
+        """
+        try:
+            Contents(self._store, self._supply, lambda text: None)._fetch(dict(reversed(wanted.items())))
+        except Exception:
+            pass  # the parent comes to what is left, and says what is wrong with it
+
+    def _fetch(self, wanted: Mapping[str, Entry]) -> None:
         self._left = dict(wanted)
         self._files, self._bytes = len(wanted), sum(entry.size for entry in wanted.values())
         pool = ThreadPoolExecutor(THREADS)
@@ -62,6 +83,7 @@ class Contents:
             found = self._store.look(hash)
             if found is not None:
                 check_size(found.st_size, entry)
+                self._came += entry.size
                 del self._left[hash]
                 continue
             fd = self._store.claim(hash)

@@ -13,7 +13,7 @@ from core0.images.coding import ACCEPTED
 from core0.images.source import Source
 
 IDLE_TALK = 1 << 16  # bytes of the body of an answer that is none
-HEADERS = 1 << 16  # bytes of the headers of one answer
+HEADER = 1 << 10  # bytes of a header
 SHOWN = 80  # characters of what a server says
 OK, PARTIAL, NOT_MODIFIED, NOT_FOUND, GONE, UNSATISFIABLE = 200, 206, 304, 404, 410, 416
 BUSY = frozenset({408, 425, 429})
@@ -25,6 +25,7 @@ _LASTING = {
     pycurl.E_PEER_FAILED_VERIFICATION: 503,
     pycurl.E_SSL_CACERT_BADFILE: 503,
 }
+_WANTED = {name.encode(): name for name in ("content-encoding", "content-range", "etag", "last-modified")}
 _RANGE = re.compile(r"bytes ([0-9]{1,18})-", re.ASCII)
 
 
@@ -80,7 +81,6 @@ class Download:
     def _forget_answer(self) -> None:
         self._status, self._reason = 0, ""
         self._headers: dict[str, str] = {}
-        self._size_of_headers = 0
         self._idle = 0
         self._begun = self._too_large = False
         self._complaint: OSError | None = None
@@ -129,26 +129,25 @@ class Download:
         """
         Throw away what came.
         """
+        if self.fd >= 0 and self.received:
+            os.ftruncate(self.fd, 0)
         self.received = 0
         self.pieces.clear()
-        if self.fd >= 0:
-            os.ftruncate(self.fd, 0)
 
     def heard(self, line: bytes) -> None:
         """
         Take a line of the headers of the answer.
         """
-        text = line.decode("latin-1").strip()
-        if text.startswith("HTTP/"):  # of the next answer, after a redirect
+        if line.startswith(b"HTTP/"):  # of the next answer, after a redirect
             self._forget_answer()
-            _, _, rest = text.partition(" ")
+            rest = line.decode("latin-1").strip().partition(" ")[2]
             self._status = int(rest[:3]) if rest[:3].isdecimal() else 0
             self._reason = rest[:SHOWN]
             return
-        self._size_of_headers += len(line)
-        if self._size_of_headers <= HEADERS:
-            name, _, value = text.partition(":")
-            self._headers[name.strip().lower()] = value.strip()
+        name, _, value = line.partition(b":")
+        name = name.lower()
+        if name in _WANTED:
+            self._headers[_WANTED[name]] = value[:HEADER].decode("latin-1").strip()
 
     def take(self, data: bytes) -> int | None:
         """

@@ -30,9 +30,9 @@ def _empty(path: str) -> None:
     Directories move to the top before they are emptied: a path to one deep down may be longer than the kernel takes,
     and it may be deeper than there are descriptors or frames of Python's stack.
     """
+    os.chmod(path, 0o700)
     top = os.open(path, FOLDER)
     try:
-        os.fchmod(top, 0o700)
         waiting = _clear(top, top)
         while waiting:
             name = waiting.pop()

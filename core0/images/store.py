@@ -100,8 +100,10 @@ class Store:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # its last owner may have moved it away, or removed it, since it was opened
-            if os.path.samestat(os.fstat(fd), os.stat(path)) and self.look(hash) is None:
-                os.ftruncate(fd, 0)
+            found = os.fstat(fd)
+            if os.path.samestat(found, os.stat(path)) and self.look(hash) is None:
+                if found.st_size:  # ext4 writes at once what was truncated, even if it was empty
+                    os.ftruncate(fd, 0)
                 return fd
         except (BlockingIOError, FileNotFoundError):
             pass

@@ -5,7 +5,6 @@ Each request is done by a child of its own: it starts with everything imported, 
 it can be killed at any time. This module and all that it imports are free of Twisted, so that such a child is small.
 """
 
-import ctypes
 import json
 import os
 import resource
@@ -19,6 +18,7 @@ from typing import Any
 
 from core0.errors import Refusal
 from core0.images.collect import collect, size
+from core0.images.forking import fork
 from core0.images.making import Making
 from core0.images.patience import Patience
 from core0.images.store import Store
@@ -28,7 +28,6 @@ READ_SIZE = 1 << 16  # bytes
 LONGEST = 1 << 20  # bytes of a request
 TEXT = 640  # characters of a text: in JSON, each as \uXXXX, they fit into a write that is in one piece
 PROGRESS = 0.25  # seconds between two
-PR_SET_PDEATHSIG = 1
 
 
 class Answers:
@@ -130,10 +129,7 @@ class Worker:
             Answers(self._answers, request["id"]).refused(503, text)
 
     def _start(self, id: int, work: Callable[[Answers], None]) -> None:
-        parent = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            self._be_child(parent, Answers(self._answers, id), work)
+        pid = fork(lambda: self._be_child(Answers(self._answers, id), work))
         end = os.pidfd_open(pid)
         self._pids[id], self._ends[end] = pid, id
         self._poll.register(end, select.POLLIN)
@@ -149,21 +145,11 @@ class Worker:
             text = f"arguments.plist: cannot be laid out: the process that did it was ended {reason}; try again"
             Answers(self._answers, id).refused(503, text)
 
-    def _be_child(self, parent: int, answers: Answers, work: Callable[[Answers], None]) -> None:
-        code = 1
-        try:
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            if os.getppid() != parent:
-                return
-            os.close(self._requests)
-            _, hard = resource.getrlimit(resource.RLIMIT_AS)
-            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, hard))
-            work(answers)
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
+    def _be_child(self, answers: Answers, work: Callable[[Answers], None]) -> None:
+        os.close(self._requests)
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, hard))
+        work(answers)
 
     # in a child
 

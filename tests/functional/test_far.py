@@ -261,7 +261,7 @@ class AwayTests(FarCase):
         for start in range(0, 30_000, 5000):
             for number in range(start, start + 5000):
                 self.sink.log(b"%d" % number)
-            await self.until(lambda: not self.sink._lines, "they are sent")
+            await self.sink.flushed()
         self.sink.stream("a", b"{}", True)
         self.assertLessEqual(self.lengths()[2], 10_000)
         self.channels = self.begin()
@@ -286,7 +286,7 @@ class AwayTests(FarCase):
         self.sink.own("x")
         self.valkey.start()
         self.admit()
-        await self.until(lambda: not self.sink._last, "they are sent")
+        await self.sink.flushed()
         self.channels = self.begin()
         self.channels.open(NUMBER, self.host)
         await self.until(lambda: self.told()[1] > 6000, "it is told")

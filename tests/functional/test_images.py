@@ -13,6 +13,7 @@ import brotli  # type: ignore[import-untyped]
 import zstandard
 
 from tests.functional.images_shared import MTIME, ImagesTestCase, line, plist, sha256
+from tests.functional.shared import need_root
 from tests.web import Page, redirect, zipped
 
 FILES = {"bin/true": b"#!/bin/true", "etc/motd": b"welcome\n", "etc/empty": b"", "usr/big": os.urandom(700_000)}
@@ -47,6 +48,20 @@ class WhereFromTests(ImagesTestCase):
         self.assertEqual((sha256(plist(FILES)), url), (root.digest, root.plist))
         self.assertEqual(os.path.dirname(root.path), os.readlink(self.hold()))
         self.assertEqual(0o700, stat.S_IMODE(os.stat(self.folder / "images").st_mode))
+
+    async def test_many(self) -> None:
+        """
+        Of hundreds of contents each is fetched once, and a missing one is named.
+        """
+        files = {f"d{number % 7}/{number}": b"%d" % number for number in range(600)}
+        url = self.publish(files)
+        lost = f"/store/{sha256(b'500')}"
+        content = self.web.pages.pop(lost)
+        self.assertIn(sha256(b"500"), str(await self.refused(url)))
+        self.web.pages[lost] = content
+        self.web.asked.clear()
+        self.assert_files(files, await self.root(url))
+        self.assertEqual({1}, set(self.web.asked.values()))
 
     async def test_files(self) -> None:
         """
@@ -206,3 +221,23 @@ class OnceTests(ImagesTestCase):
         self.assertNotEqual(inodes["a"], inodes["c"])
         self.assertEqual(0o755, stat.S_IMODE(found[f"{one.path}/c"].st_mode))
         self.assertEqual({MTIME}, {int(info.st_mtime) for info in found.values()})
+
+
+class OwnersTests(ImagesTestCase):
+    """
+    Owners by their names.
+    """
+
+    async def test_names(self) -> None:
+        """
+        The names of owners are looked up in the tables of the image itself, on this host nobody need know them.
+        """
+        need_root()
+        tables = {"etc/passwd": b"root:x:0:0\nclerk:x:1234:1\n", "etc/group": b"root:x:0:\nstaff:x:4321:\n"}
+        url = self.publish({**tables, "x": b"x"})
+        name = f"/x|{sha256(b'x')}|1|clerk|staff|6755|2|{MTIME}|{MTIME}|\n/d|||clerk|root|700|4|0|0|\n"
+        self.web.pages["/image.plist"] = plist(tables) + name.encode()
+        root = await self.root(url)
+        file, folder = os.stat(f"{root.path}/x"), os.stat(f"{root.path}/d")
+        self.assertEqual((1234, 4321, 0o6755), (file.st_uid, file.st_gid, stat.S_IMODE(file.st_mode)))
+        self.assertEqual((1234, 0, 0o700), (folder.st_uid, folder.st_gid, stat.S_IMODE(folder.st_mode)))

@@ -8,7 +8,7 @@ from hashlib import sha256
 from twisted.trial.unittest import SynchronousTestCase
 
 from core0.redis import keys
-from core0.redis.acl import admin_rules, client_rules
+from core0.redis.acl import admin_rules, client_rules, corex_rules, corex_user, hashed
 
 
 class ClientTests(SynchronousTestCase):
@@ -93,6 +93,29 @@ class ClientTests(SynchronousTestCase):
         self.assertNotIn("nopass", rules)
         self.assertNotIn("secret", " ".join(rules))
         self.assertIn("nopass", self.rules)
+
+
+class CoreXTests(SynchronousTestCase):
+    """
+    The CoreX of a container.
+    """
+
+    def test_rules(self) -> None:
+        """
+        It has nothing but its three lists, of which it reads one, and a password of which only the hash is written.
+        """
+        rules = list(corex_rules(7, hashed("secret")))
+        selectors = [rule for rule in rules if rule.startswith("(")]
+        self.assertEqual(
+            ["(~core:default:core-7 ", "(%W~corex:results:7 ", "(%W~core0:corex:7:records "],
+            [selector.partition("+")[0] for selector in selectors],
+        )
+        self.assertEqual([], [rule for rule in rules if rule.startswith(("~", "%", "&", "allkeys"))])
+        self.assertEqual(["+ping"], [rule for rule in rules if rule.startswith("+")])
+        self.assertLess(rules.index("-@all"), rules.index("+ping"))
+        self.assertIn(hashed("secret"), rules)
+        self.assertNotIn("nopass", rules)
+        self.assertEqual("corex-7", corex_user(7))
 
 
 class AdminTests(SynchronousTestCase):

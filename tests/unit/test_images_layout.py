@@ -13,8 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from core0.images import attributes
 from core0.images.entry import Entry, Kind
 from core0.images.layout import Layout
-from core0.images.store import Store
 from core0.images.removal import remove
+from core0.images.store import Store
 from core0.images.supplies import EMPTY
 from core0.images.tree import Tree
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from core0.images.collect import Freed, collect, size
-from core0.images.store import Store
 from core0.images.removal import remove
+from core0.images.store import Store
 
 ONE, TWO, THREE = "1" * 64, "2" * 64, "3" * 32
 A, B = "a" * 64, "b" * 64

@@ -45,3 +45,11 @@ class ConfigurationTests(SynchronousTestCase):
         text = configuration(ServerSettings("", "/s", "/f", "/r", 1 << 30), "password")
         self.assertIn(f"client-output-buffer-limit normal {MOST_UNREAD} ", text)
         self.assertGreater(MOST_UNREAD, RESULT_BYTES)
+
+    def test_users(self) -> None:
+        """
+        Others that may use the server stand in it, each with its rules.
+        """
+        settings = ServerSettings("", "/s", "/f", "/r", 1 << 30)
+        text = configuration(settings, "password", {"corex-1": ("on", "-@all"), "corex-2": ("off",)})
+        self.assertTrue(text.endswith("user corex-1 on -@all\nuser corex-2 off\n"))
