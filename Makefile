@@ -11,6 +11,8 @@ SOCKET := $(VAR)/run/redis/sock/redis.sock
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3.11 /usr/bin/python3.12 /usr/bin/python3.13) python3)
 STAMP := $(VENV)/.installed-$(shell cat setup.py constraints.txt Makefile 2>/dev/null | sha256sum | cut -c1-16)
 APT := redis-tools iproute2 procps
+# for containers: two runtimes, since the faster one refuses some hosts; their first process; what builds a first root
+APT += crun runc catatonit libseccomp2 util-linux busybox-static
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: run test lint docs bench setup clean

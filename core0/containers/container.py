@@ -22,7 +22,7 @@ from core0.waiting import Occurrence
 class Container:
     """
     :ivar undo: removes all that there is of it.
-    :ivar first_word: happens when its CoreX says that it is there, with ""; or when there will be none, with the reason.
+    :ivar first_word: happens when its CoreX says that it is there, with ""; or if there will be none, with the reason.
     :ivar dying: happens when its first process or its CoreX has ended, with the reason.
     :ivar gone: happens when nothing of it is left.
     """

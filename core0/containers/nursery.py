@@ -186,7 +186,7 @@ class Nursery:
 
         :raises GuestFailed: there is none to be had.
         """
-        zygote, child = await self._ready()
+        child = await self._ready()
         theirs, ours = os.pipe2(os.O_CLOEXEC)
         guest = Guest(self._reactor, number, ours)
         try:
@@ -210,7 +210,7 @@ class Nursery:
             del self._guests[guest.number]
         guest.drop()
 
-    async def _ready(self) -> tuple[_Zygote, Child]:
+    async def _ready(self) -> Child:
         if self._zygote is None or self._child is None or self._zygote.ended:
             self._zygote, self._child = self._start()
         zygote, child = self._zygote, self._child
@@ -220,7 +220,7 @@ class Nursery:
             raise GuestFailed(f"the zygote is not ready after {PATIENCE} s") from error
         if failure:
             raise GuestFailed(f"the zygote does not start: {failure[-1000:]}")
-        return zygote, child
+        return child
 
     def _start(self) -> tuple[_Zygote, Child]:
         zygote = _Zygote(self._guests)

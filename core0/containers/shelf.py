@@ -7,7 +7,6 @@ ever given. All functions block; they are called in a thread.
 
 import os
 import secrets
-import shutil
 from enum import StrEnum
 from threading import Lock
 
@@ -17,6 +16,7 @@ from twisted.logger import Logger
 
 from core0.containers.request import Request
 from core0.containers.runtime import Runtime
+from core0.images.removal import remove
 
 LAST = "last"
 RECORD = "container.json"
@@ -123,8 +123,8 @@ class Shelf:
             # the record goes last: until then it is known that something is left
             for name in os.listdir(place):
                 if name != RECORD:
-                    discard(os.path.join(place, name))
-            discard(place)
+                    remove(os.path.join(place, name))
+            remove(place)
 
     def records(self) -> list[Record]:
         """
@@ -143,16 +143,6 @@ class Shelf:
                 )
                 self.remove(int(name))
         return sorted(found, key=lambda record: record.number)
-
-
-def discard(path: str) -> None:
-    """
-    Remove a file, or a folder with all that is in it, never following a link.
-    """
-    if os.path.islink(path) or not os.path.isdir(path):
-        os.unlink(path)
-    else:
-        shutil.rmtree(path)
 
 
 def _write(path: str, data: bytes) -> None:

@@ -108,7 +108,9 @@ class Steps:
         :returns: the pid of that.
         """
         self._undo_corex()
-        return await guest.join(order)
+        corex = await guest.join(order)
+        self._house.nursery.drop(guest)
+        return corex
 
     def _undo_corex(self) -> None:
         self._container.undo.push("its jobs", self._end_jobs)

@@ -14,7 +14,7 @@ from core0.images.forking import fork
 from core0.images.store import LOOK, Store
 from core0.images.supplies import Supply, Work, check_size
 
-THREADS = 2  # that hash and write
+THREADS = 1  # that hashes and writes, in each process: more of them only take turns
 BEHIND = 64  # contents that may wait for them
 MANY = 500  # contents that are worth a second process
 MEGA = 1_000_000
@@ -44,20 +44,20 @@ class Contents:
         :raises Wrong: one cannot be had, or is not what its hash says.
         :raises OSError: one cannot be stored.
         """
-        helper = fork(lambda: self._help(wanted)) if len(wanted) >= MANY else 0
+        second = fork(lambda: self._help(wanted)) if len(wanted) >= MANY else 0
         try:
             self._fetch(wanted)
         finally:
-            if helper:
-                os.kill(helper, signal.SIGKILL)
-                os.waitpid(helper, 0)
+            if second:
+                os.kill(second, signal.SIGKILL)
+                os.waitpid(second, 0)
 
     def _help(self, wanted: Mapping[str, Entry]) -> None:
         """
         Begin at the other end, as another job would, and meet in the middle.
         """
         try:
-            Contents(self._store, self._supply, lambda text: None)._fetch(dict(reversed(wanted.items())))
+            Contents(self._store, self._supply, lambda text: None)._fetch(dict(reversed(list(wanted.items()))))
         except Exception:
             pass  # the parent comes to what is left, and says what is wrong with it
 

@@ -5,12 +5,16 @@ core0 and a CoreX speak to each other: in order, each thing once, whatever becom
 import json
 import signal
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
 
 from core0.corex_messages import order_line
 from core0.messages import Command, Outcome, State, encode, result_of
 from core0.redis import keys
+from core0.redis.far_consumer import Seen
 from core0.redis.far_ledger import PENDING_BYTES
 from core0.redis.script import RECEIVE
 from core0.values import Final
@@ -158,6 +162,26 @@ class OrdersTests(FarCase):
         self.assertEqual({"a": 400, "b": 400, "d": 404, "e": 0}, {id: code for id, (code, _) in found.items()})
         self.assertIn("version 9", found["a"][1])
         self.assertEqual((1, 1), (self.host.errands.ignored, len(self.host.errands)))
+
+
+class SeenTests(SynchronousTestCase):
+    """
+    Which orders have come already.
+    """
+
+    @given(st.lists(st.integers(1, 40)))
+    def test_window(self, numbers: list[int]) -> None:
+        """
+        None comes twice, and none is taken for one that has come while it is among the highest numbers.
+        """
+        seen, came = Seen(10), set[int]()
+        for number in numbers:
+            if number not in seen:
+                self.assertNotIn(number, came)
+                seen.add(number)
+                came.add(number)
+            elif number not in came:
+                self.assertLess(number, sorted(came)[-10])
 
 
 class CrowdedTests(FarCase):
