@@ -14,7 +14,8 @@ try:
 except ModuleNotFoundError:
     raise SystemExit("corectl: click is missing: pip install 'core0[cli]'") from None
 
-from core0.client.options import as_json, patience, payload_of, placed, text_of, variables
+from core0.client.containers import container
+from core0.client.options import as_json, contained, patience, payload_of, placed, text_of, variables
 from core0.client.plist import plist
 from core0.client.store import store
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from core0.client.client import Client
     from core0.client.live import Screen
+    from core0.client.run import Target
     from core0.client.signals import Signals
     from core0.messages import Result
 
@@ -47,6 +49,7 @@ def drive(work: Work) -> NoReturn:
 
     places = dict(click.get_current_context().obj or {})
     node = places.pop("node", "")
+    places.pop("container", None)
     codes: list[int] = []
 
     async def session() -> int:
@@ -110,10 +113,20 @@ def ask(command: str, arguments: Any, timeout: float, show: Callable[[Any], obje
     """
 
     async def work(signals: "Signals", client: "Client") -> int:
-        result = await client.run(command, arguments, timeout=timeout)
+        result = await target_of(client).run(command, arguments, timeout=timeout)
         return _answered(result, show)
 
     drive(work)
+
+
+def target_of(client: "Client") -> "Target":
+    """
+    What is to do it: the container that an option names, else the host.
+    """
+    from core0.client.inside import Inside
+
+    number = (click.get_current_context().obj or {}).get("container")
+    return Inside(client, number) if number else client
 
 
 def _answered(result: "Result", show: Callable[[Any], object] | None) -> int:
@@ -141,6 +154,7 @@ def corectl() -> None:
 
 @corectl.command()
 @placed
+@contained
 @patience
 def ping(timeout: float) -> None:
     """
@@ -151,6 +165,7 @@ def ping(timeout: float) -> None:
 
 @corectl.command(context_settings={"allow_interspersed_args": False})
 @placed
+@contained
 @click.option("--queue", help="Run after those that were sent to this queue before.")
 @click.option("--max-time", type=float, help="End it after so many seconds.")
 @click.option("--max-restart", type=int, help="Run it so many times more if it fails.")
@@ -165,7 +180,7 @@ def ping(timeout: float) -> None:
 @click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(directory: str | None, env: dict[str, str], stdin: str | None, **given: Any) -> None:
     """
-    Run a program on the host of core0, without a shell: corectl run -- ls -l
+    Run a program on the host of core0, or in a container, without a shell: corectl run -- ls -l
 
     Its stdout and stderr come out here while it runs, and corectl exits as it does: with its status, or with 128 + n if
     signal n ended it; 127 if there is no such program, 126 if it is not executable, 1 if core0 refuses or cannot be
@@ -190,15 +205,19 @@ def run(directory: str | None, env: dict[str, str], stdin: str | None, **given: 
     request = Request(arguments, fields, given["id"], given["timeout"], given["raw"])
 
     async def work(signals: "Signals", client: "Client") -> int:
+        target = target_of(client)
         if given["detach"]:
-            click.echo(await client.submit("core.system", arguments, id=request.id, **fields))
+            click.echo(await target.submit("core.system", arguments, id=request.id, **fields))
             return 0
-        return await run_here(signals.reactor, client, request, _screen(), signals.on_signal)
+        return await run_here(signals.reactor, client, request, screen(), signals.on_signal, target)
 
     drive(work)
 
 
-def _screen() -> "Screen":
+def screen() -> "Screen":
+    """
+    Stdout and stderr.
+    """
     from core0.client.live import Screen
 
     return Screen(sys.stdout.buffer, sys.stderr.buffer)
@@ -233,28 +252,31 @@ def raw(command: str, timeout: float) -> None:
 
 @corectl.command()
 @placed
+@contained
 @patience
 @as_json
 def state(timeout: float, raw: bool) -> None:
     """
     Show what core0 and all its jobs consume.
     """
-    ask("core.state", {}, timeout, None if raw else _tables().print_state)
+    ask("core.state", {}, timeout, None if raw else tables().print_state)
 
 
 @corectl.command()
 @placed
+@contained
 @patience
 @as_json
 def ps(timeout: float, raw: bool) -> None:
     """
     List the jobs that are not finished.
     """
-    ask("process.list", {}, timeout, None if raw else _tables().print_jobs)
+    ask("process.list", {}, timeout, None if raw else tables().print_jobs)
 
 
 @corectl.command()
 @placed
+@contained
 @patience
 @as_json
 @click.argument("what", type=click.Choice(FACTS))
@@ -262,10 +284,13 @@ def info(what: str, timeout: float, raw: bool) -> None:
     """
     Show facts about the host.
     """
-    ask(f"info.{what}", {}, timeout, None if raw else _tables().print_facts)
+    ask(f"info.{what}", {}, timeout, None if raw else tables().print_facts)
 
 
-def _tables() -> Any:
+def tables() -> Any:
+    """
+    What prints answers as tables.
+    """
     try:
         from core0.client import show
     except ModuleNotFoundError as error:
@@ -275,6 +300,7 @@ def _tables() -> Any:
 
 @corectl.command()
 @placed
+@contained
 @patience
 @click.option("--signal", "number", metavar="SIGNAL", help="Send only this. [default: TERM, then KILL]")
 @click.argument("id")
@@ -305,11 +331,12 @@ def result(id: str, timeout: float, raw: bool) -> None:
         if found is None:
             click.echo(f"corectl: no result of {id}: it has not ended, or too long ago", err=True)
             return 1
-        return _print_result(found) if raw else show_all(found, _screen())
+        return _print_result(found) if raw else show_all(found, screen())
 
     drive(work)
 
 
+corectl.add_command(container)
 corectl.add_command(plist)
 corectl.add_command(store)
 

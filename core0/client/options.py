@@ -14,7 +14,7 @@ ANSWER = 10.0  # seconds for what core0 answers at once
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _remember(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     places = context.ensure_object(dict)
     if value is not None and parameter.name is not None:
         places[parameter.name] = value
@@ -33,6 +33,16 @@ def placed(command: F) -> F:
         option = click.option(f"--{name}", metavar=name.upper(), help=text, expose_value=False, callback=_remember)
         command = option(command)
     return command
+
+
+def contained(command: F) -> F:
+    """
+    Add the option that has a container do it instead of the host.
+    """
+    number = click.IntRange(min=1)
+    text = "Have the container of this number do it, not the host."
+    option = click.option("--container", type=number, metavar="N", help=text, expose_value=False, callback=_remember)
+    return option(command)
 
 
 as_json = click.option("--json", "raw", is_flag=True, help="Print the JSON that core0 sends.")

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, Unpack
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -29,10 +29,32 @@ REFUSALS = frozenset({126, 127, 400, 404, 409, 500, 503})
 OnSignal = Callable[[int], None]
 
 
+class Target(Protocol):
+    """
+    What runs commands: a host or, through it, one of its containers.
+    """
+
+    async def submit(
+        self, command: str, arguments: Any = None, *, id: str | None = None, **fields: Unpack[Fields]
+    ) -> str:
+        """
+        Send a command.
+
+        :returns: its id.
+        """
+        ...
+
+    async def run(self, command: str, arguments: Any = None, *, timeout: float) -> Result:
+        """
+        Send a command and wait for its result.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """
-    What to run: the ``arguments`` of core.system. ``timeout`` is how long to wait for it, in seconds. ``raw``: only the
+    What to run: the ``arguments`` of a command. ``timeout`` is how long to wait for it, in seconds. ``raw``: only the
     result is shown, as core0 sends it.
     """
 
@@ -41,6 +63,7 @@ class Request:
     id: str | None = None
     timeout: float = math.inf
     raw: bool = False
+    command: str = "core.system"
 
 
 def reason(result: Result) -> str | None:
@@ -105,9 +128,9 @@ class Killer:
     :ivar number: of the signal; 0 for none.
     """
 
-    def __init__(self, clock: IReactorTime, client: Client, screen: Screen, id: str) -> None:
+    def __init__(self, clock: IReactorTime, target: Target, screen: Screen, id: str) -> None:
         self._clock = clock
-        self._client = client
+        self._target = target
         self._screen = screen
         self._id = id
         self._task: Deferred[None] | None = None
@@ -123,7 +146,7 @@ class Killer:
 
     async def _kill(self) -> None:
         while True:
-            answer = await self._client.run("core.kill", {"id": self._id}, timeout=KILL_TIMEOUT)
+            answer = await self._target.run("core.kill", {"id": self._id}, timeout=KILL_TIMEOUT)
             if answer.code != NOT_FOUND:
                 return
             await pause(self._clock, KILL_AGAIN)  # core0 has not taken it yet, or it is over
@@ -141,18 +164,25 @@ class Killer:
 
 
 async def run(
-    clock: IReactorTime, client: Client, request: Request, screen: Screen, on_signal: Callable[[OnSignal], None]
+    clock: IReactorTime,
+    client: Client,
+    request: Request,
+    screen: Screen,
+    on_signal: Callable[[OnSignal], None],
+    target: Target | None = None,
 ) -> int:
     """
     Run it here, so to speak.
 
+    :param target: what is to run it; None: the host. The client reads what comes of it.
     :param on_signal: is told what to call with the number of a signal that this process gets.
     :returns: the exit status.
     """
     fields = request.fields.copy()
     fields["stream"] = not request.raw
-    id = await client.submit("core.system", request.arguments, id=request.id, **fields)
-    killer = Killer(clock, client, screen, id)
+    target = client if target is None else target
+    id = await target.submit(request.command, request.arguments, id=request.id, **fields)
+    killer = Killer(clock, target, screen, id)
     on_signal(killer.signalled)
     try:
         result = await (_wait if request.raw else _follow)(clock, client, id, request.timeout, screen)
@@ -161,7 +191,7 @@ async def run(
         return TIMED_OUT
     except OSError:
         # nobody can see what it prints
-        await client.submit("core.kill", {"id": id})
+        await target.submit("core.kill", {"id": id})
         raise
     finally:
         killer.close()

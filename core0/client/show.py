@@ -64,6 +64,15 @@ JOBS: Sequence[Column] = (
     ("cpu", percent),
     ("rss", size),
 )
+CONTAINERS: Sequence[Column] = (
+    ("container", text),
+    ("hostname", text),
+    ("plist", text),
+    ("pid", text),
+    ("started", moment),
+    ("cpu", percent),
+    ("rss", size),
+)
 USAGE: Sequence[Column] = (("", text), ("cpu", percent), ("rss", size), ("vms", size), ("swap", size))
 SIZES = frozenset({"total", "available", "used", "free", "active", "inactive", "buffers", "cached", "shared", "size"})
 
@@ -93,6 +102,13 @@ def _described(command: Mapping[str, Any]) -> dict[str, Any]:
     if what == "core.system" and isinstance(arguments, Mapping):
         what = " ".join([str(arguments.get("name", "")), *map(str, arguments.get("args") or ())])
     return {"id": command["id"], "command": what}
+
+
+def print_containers(containers: Mapping[str, Mapping[str, Any]]) -> None:
+    """
+    Print the answer of ``corex.list``.
+    """
+    print_table(CONTAINERS, [{**each, "container": number} for number, each in containers.items()])
 
 
 def print_state(state: Mapping[str, Any]) -> None:

@@ -48,12 +48,12 @@ def _check_url(field: str, value: str) -> None:
 class CreateArguments(Struct, frozen=True):
     """
     ``plist`` (or ``root``): where the root file system is described, an http, https or file URL or an absolute path;
-    one that ends in ``.tar``, ``.tar.gz``, ``.tar.zst`` or ``.tar.xz`` is an archive of it. ``storage``: where the contents
-    of its files are; without it ``[containers] storage``, or else ``store/`` beside the plist. ``mount``: directories
-    (or files) of the host, each with its absolute path in the container, read-only with ``:ro`` behind it.
-    ``hostname``: without it ``corex-<n>``. ``env``: variables of its first process. ``limits``: what it may use.
+    one that ends in ``.tar``, ``.tar.gz``, ``.tar.zst`` or ``.tar.xz`` is an archive of it. ``storage``: where the
+    contents of its files are; without it ``[containers] storage``, or else ``store/`` beside the plist. ``mount``:
+    directories (or files) of the host, each with its absolute path in the container, read-only with ``:ro`` behind it.
+    ``hostname``: without it ``corex-<n>``. ``env``: variables of all its processes. ``limits``: what it may use.
     ``host_network``: with the host's network instead of its own. ``privileged``: not confined at all, only for what you
-    trust like yourself.
+    trust like yourself. ``network`` and ``port``: for later, to be left out.
     """
 
     plist: str | None = None

@@ -30,6 +30,7 @@ TURN = 64  # containers looked at in one step
 SENT_BYTES = 32 << 20  # orders on their way at once
 LOOK = 1.0  # seconds between looks without being told
 RETRY = 1.0  # seconds
+DRAINED, DRAINING = 10.0, 0.005  # seconds: at most, and between looks
 
 
 class Channels:
@@ -98,6 +99,23 @@ class Channels:
                 return
             except Lost:
                 await pause(self._reactor, 0)
+
+    async def drained(self, number: int) -> None:
+        """
+        Wait until all results are taken that a container has left, at most some seconds. Nobody is to add any.
+        """
+        channel = self._channels.get(number)
+        deadline = self._reactor.seconds() + DRAINED
+        while channel is not None and self._reactor.seconds() < deadline:
+            connection = await self._link.up()
+            try:
+                # what is taken is removed once it is safely written
+                if not await connection.command("LLEN", channel.keys[1]):
+                    return
+            except Lost:
+                pass
+            self._mark(channel)
+            await pause(self._reactor, DRAINING)
 
     def send(self, number: int, line: bytes) -> None:
         """

@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Collection, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
 
+from core0.interfaces import IDispatched
 from core0.redis import keys
 from core0.redis.connection import Lost, ReplyError
 from core0.redis.ledger import RETRY, Ledger
@@ -21,6 +23,7 @@ BATCH = 256  # entries
 BATCH_BYTES = 16 << 20
 
 
+@implementer(IDispatched)
 class Dispatched(Ledger):
     """
     :param life: of a result, in seconds.

@@ -1,0 +1,103 @@
+"""
+``corectl container``: makes containers, lists them, and ends them.
+"""
+
+import math
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from core0.client.options import as_json, patience, placed, variables
+
+if TYPE_CHECKING:
+    from core0.client.client import Client
+    from core0.client.signals import Signals
+
+URL = ("http://", "https://", "file://")
+END = 60.0  # seconds: the jobs in it get their grace
+
+
+@click.group()
+def container() -> None:
+    """
+    Make containers, list them, and end them. What runs in one: corectl run --container N -- ls -l
+    """
+
+
+def _address(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """
+    A URL, or a path as core0 needs it: it works in another folder.
+    """
+    return value if value is None or value.startswith(URL) else os.path.abspath(value)
+
+
+def _mounts(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """
+    Read ``HOST:CONTAINER``, several times.
+    """
+    pairs = [value.partition(":") for value in values]
+    for host, colon, inside in pairs:
+        if not host or not inside:
+            raise click.BadParameter(f"expected HOST:CONTAINER, got {host + colon + inside!r}")
+    return {os.path.abspath(host): inside for host, _, inside in pairs}
+
+
+@container.command()
+@placed
+@click.option("--storage", callback=_address, help="Where the contents of files are. [default: store beside PLIST]")
+@click.option("--hostname", help="[default: corex-N]")
+@click.option("--env", multiple=True, metavar="NAME=VALUE", callback=variables, help="Set for all that runs in it.")
+@click.option("--mount", multiple=True, metavar="HOST:CONTAINER", callback=_mounts, help=":ro behind it: read-only.")
+@click.option("--memory", type=int, metavar="BYTES", help="How much memory it may use.")
+@click.option("--cpu", type=float, metavar="CORES", help="How many processors it may use; may be a fraction.")
+@click.option("--pids", type=int, help="How many processes and threads it may have.")
+@click.option("--host-network", is_flag=True, help="With the network of the host instead of its own.")
+@click.option("--privileged", is_flag=True, help="Not confined at all: only for what you trust like yourself.")
+@click.option("--timeout", type=float, default=math.inf, help="Wait so many seconds and exit with 124; it goes on.")
+@click.argument("plist", callback=_address)
+def create(plist: str, timeout: float, **given: Any) -> None:
+    """
+    Make a container and print its number: corectl container create X.plist
+
+    PLIST is a URL or a path, of a plist or of an archive (.tar, .tar.gz, .tar.zst, .tar.xz). Ctrl-C undoes what was
+    begun.
+    """
+    from core0.client.cli import drive, screen
+    from core0.client.client import Fields
+    from core0.client.run import Request, run
+
+    limits = {name: given.pop(name) for name in ("memory", "cpu", "pids")}
+    arguments = {"plist": plist, "limits": limits, **given}
+    request = Request(arguments, Fields(), timeout=timeout, command="corex.create")
+
+    async def work(signals: "Signals", client: "Client") -> int:
+        return await run(signals.reactor, client, request, screen(), signals.on_signal)
+
+    drive(work)
+
+
+@container.command("list")
+@placed
+@patience
+@as_json
+def list_(timeout: float, raw: bool) -> None:
+    """
+    List the containers that live.
+    """
+    from core0.client.cli import ask, tables
+
+    ask("corex.list", {}, timeout, None if raw else tables().print_containers)
+
+
+@container.command()
+@placed
+@click.option("--timeout", type=float, default=END, show_default=True, help="Seconds to wait until it is gone.")
+@click.argument("number", metavar="N", type=click.IntRange(min=1))
+def terminate(number: int, timeout: float) -> None:
+    """
+    End a container: TERM for what runs in it, some seconds' grace, KILL; then all of it is removed.
+    """
+    from core0.client.cli import ask
+
+    ask("corex.terminate", {"container": number}, timeout, lambda answer: None)
