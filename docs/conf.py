@@ -36,16 +36,17 @@ def write_generated() -> None:
     folder = ROOT / "docs" / "reference" / "_generated"
     folder.mkdir(exist_ok=True)
     pages = {
-        "acl": generate_acl,
-        "bounds": generate_bounds,
-        "commands": generate_commands,
-        "configuration": generate_configuration,
-        "states": generate_states,
+        "acl": generate_acl.generate,
+        "acl-corex": generate_acl.generate_corex,
+        "bounds": generate_bounds.generate,
+        "commands": generate_commands.generate,
+        "configuration": generate_configuration.generate,
+        "states": generate_states.generate,
     }
-    for name, module in pages.items():
+    for name, generate in pages.items():
         # in one step: another build may be reading it
         new = folder / f"{name}.{os.getpid()}"
-        new.write_text(module.generate(), encoding="utf-8")
+        new.write_text(generate(), encoding="utf-8")
         new.replace(folder / f"{name}.rst")
 
 

@@ -8,12 +8,30 @@ from collections.abc import Iterator, Sequence
 
 from core0 import assembly, messages, reaper
 from core0 import records as making
-from core0.config import Jobs, Logging, Redis
+from core0.commands import corex
+from core0.config import Containers, Jobs, Logging, Redis
+from core0.containers import building, bundle, nursery, steps
+from core0.containers import manager as housekeeping
+from core0.images import names, plist, plists, transfers, tree
+from core0.images.patience import Patience
 from core0.jobs import bookkeeping, cgroup, logfiles, manager, output, process, restart
-from core0.redis import consumer, keys, ledger, link, outbox, pressure, records, server
+from core0.redis import (
+    channel,
+    channels,
+    consumer,
+    far_ledger,
+    far_sink,
+    keys,
+    ledger,
+    link,
+    outbox,
+    pressure,
+    records,
+    server,
+)
 
 Row = tuple[str, str, str]
-_JOBS, _LOGGING, _REDIS = Jobs(), Logging(), Redis()
+_JOBS, _LOGGING, _REDIS, _CONTAINERS, _PATIENCE = Jobs(), Logging(), Redis(), Containers(), Patience()
 
 
 def generate() -> str:
@@ -21,6 +39,7 @@ def generate() -> str:
     One table: what, how much, and what happens beyond.
     """
     rows = [("what", "how much", "beyond that"), *_commands(), *_jobs(), *_records(), *_server()]
+    rows += [*_containers(), *_images()]
     lines = [".. list-table::", "   :header-rows: 1", "   :widths: 34 26 40", ""]
     return "\n".join([*lines, *(line for row in rows for line in _row(row)), ""])
 
@@ -164,11 +183,79 @@ def _server() -> Iterator[Row]:
     )
 
 
+def _containers() -> Iterator[Row]:
+    yield "Containers, ``[containers] max``", f"{_CONTAINERS.max:,}", "``corex.create`` is refused"
+    yield "Containers made at once", f"{housekeeping.MOST_BUILT}", "others wait in order"
+    yield "A step of making a container", f"{nursery.PATIENCE:.0f} s", "it is refused, and what was done is undone"
+    yield "The first answer of its CoreX", f"{building.ANSWER:.0f} s", "the same"
+    yield (
+        "``mount``, ``env`` of a container",
+        f"{corex.MAX_MOUNTS}; {corex.MAX_ENV:,} and {size(corex.MAX_ENV_BYTES)}",
+        "refused",
+    )
+    yield (
+        "Processes and threads of a container, ``limits.pids``",
+        f"{bundle.DEFAULT_PIDS:,} where nothing is said",
+        "the container cannot start more",
+    )
+    yield (
+        "Commands on their way to one container",
+        f"{channel.MOST_ORDERS:,}, or {size(channel.MOST_BYTES)}",
+        "``corex.dispatch`` is refused",
+    )
+    yield (
+        "Output of results that wait in a CoreX for the server",
+        size(far_ledger.PENDING_BYTES),
+        f"later ones keep the last {size(outbox.SHORT)} of each stream",
+    )
+    yield (
+        "Records on their way from a CoreX",
+        f"{far_sink.MAX_ITEMS:,}, or {size(far_sink.MAX_BYTES)}; in Redis {keys.MAX_RECORDS:,}",
+        "dropped and counted",
+    )
+    yield (
+        "Results of one CoreX in Redis",
+        f"{channels.MOST_RESULTS:,}",
+        "the newest go; a CoreX that is not tampered with stays far below",
+    )
+    yield (
+        "From the end of a container's jobs to its removal",
+        f"``kill_grace`` and {steps.SLACK:.0f} s more",
+        "all of it gets KILL",
+    )
+
+
+def _images() -> Iterator[Row]:
+    yield (
+        "A plist",
+        f"{size(plists.MAX_PLIST)}, as it is and unpacked; {size(plist.MAX_LINE)} a line",
+        "refused",
+    )
+    yield "An archive", f"{size(plists.MAX_ARCHIVE)}, as it is and unpacked", "refused"
+    yield (
+        "A root file system",
+        f"{tree.MAX_ENTRIES:,} entries, {size(tree.MAX_BYTES)} of files, paths of {names.MAX_PATH:,} bytes",
+        "refused",
+    )
+    yield "Transfers at once", f"{transfers.AT_ONCE}", "others wait"
+    yield "Redirects", f"{transfers.REDIRECTS}", "refused"
+    yield (
+        "Time to connect; without progress",
+        f"{_PATIENCE.connect:.0f} s; {_PATIENCE.slow} s",
+        f"{_PATIENCE.tries} tries in all, each from where the last one was",
+    )
+    yield (
+        "What is kept of images, ``[containers] max_store``",
+        size(_CONTAINERS.max_store),
+        "what no container uses is removed, what was used longest ago first",
+    )
+
+
 def size(count: int) -> str:
     """
     Bytes, in the unit that suits.
     """
-    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+    for unit, name in ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
         if count % unit == 0:
             return f"{count // unit:,} {name}"
     return f"{count:,} bytes"

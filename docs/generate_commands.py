@@ -8,10 +8,10 @@ import inspect
 import json
 from collections.abc import Iterator
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 from zope.interface import Interface
 
 from core0.commands import COMMANDS
@@ -24,6 +24,8 @@ _WORDS: dict[Any, tuple[str, str]] = {
     float: ("number", "numbers"),
     bool: ("boolean", "booleans"),
     NoneType: ("null", "nulls"),
+    Any: ("any value", "any values"),
+    Raw: ("object", "objects"),
 }
 _AGENTS: dict[type[Interface], str] = {IAgent: "every Core", IHost: "the Core of a whole machine"}
 
@@ -54,9 +56,26 @@ def _yes(applies: bool, meaning: str) -> str:
 
 
 def _arguments(shape: type[Struct]) -> Iterator[str]:
-    for field in msgspec.structs.fields(shape):
-        yield f"* ``{field.encode_name}``: {words(field.type)}; {_default(field)}"
+    yield from _fields(shape)
     yield from ("", inspect.getdoc(shape) or "", "")
+
+
+def _fields(shape: type[Struct], indent: str = "") -> Iterator[str]:
+    for field in msgspec.structs.fields(shape):
+        yield f"{indent}* ``{field.encode_name}``: {words(field.type)}; {_default(field)}"
+        for inner in _shapes(field.type):
+            yield from ("", *_fields(inner, f"{indent}  "), "")
+            # what it says of its fields belongs to the same entry
+            yield from (*(f"{indent}  {line}".rstrip() for line in (inspect.getdoc(inner) or "").splitlines()), "")
+
+
+def _shapes(kind: Any) -> Iterator[type[Struct]]:
+    """
+    The Structs that a type allows, as far as they are values themselves.
+    """
+    for each in (kind, *get_args(kind)):
+        if isinstance(each, type) and issubclass(each, Struct):
+            yield each
 
 
 def _default(field: msgspec.structs.FieldInfo) -> str:
@@ -71,7 +90,11 @@ def words(kind: Any, many: bool = False) -> str:
     """
     if kind in _WORDS:
         return _WORDS[kind][many]
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        return "objects" if many else "object"
     origin, inner = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return words(inner[0], many)
     if origin in (Union, UnionType):
         return " or ".join(words(each, many) for each in inner)
     if origin is list:

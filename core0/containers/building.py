@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from twisted.internet.defer import TimeoutError
 
 from core0.clock import epoch
-from core0.containers import seccomp
+from core0.containers import groups, seccomp
 from core0.containers.bundle import Etc, Limits, Spec, bundle
 from core0.containers.bundle import Mount as Bound
 from core0.containers.container import Container
@@ -82,7 +82,8 @@ class Building:
             namespace = await guest.prepare(setup)
             init = await steps.run(self._bundle, namespace, os.path.join(self._place, "pid"))
             container.started(init)
-            corex = await steps.join(guest, self._joining(init))
+            cgroups = await house.in_thread(groups.existing, cgroups_of(house, number))
+            corex = await steps.join(guest, self._joining(init, cgroups))
             container.joined(corex)
             await self._first_word()
             await house.in_thread(house.shelf.save, container.record)
@@ -173,7 +174,7 @@ class Building:
             host_network=request.host_network,
         )
 
-    def _joining(self, init: int) -> Join:
+    def _joining(self, init: int, cgroups: list[str]) -> Join:
         house = self._house
         settings = replace(
             house.settings,
@@ -183,7 +184,7 @@ class Building:
             limits=self._request.limits,
             env=self._request.env,
         )
-        return Join(init=init, bundle=self._bundle, socket=house.socket, settings=settings)
+        return Join(init=init, bundle=self._bundle, cgroups=cgroups, socket=house.socket, settings=settings)
 
     async def _first_word(self) -> None:
         """

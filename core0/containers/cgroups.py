@@ -66,15 +66,6 @@ def folders(cgroup: str, mounted: list[Hierarchy]) -> list[str]:
     return found
 
 
-def join(places: list[str]) -> None:
-    """
-    Move this process, which has one thread, into cgroups.
-    """
-    for place in places:
-        with open(os.path.join(place, "cgroup.procs"), "wb", buffering=0) as file:
-            file.write(b"0")
-
-
 def members(pid: int, mounted: list[Hierarchy]) -> list[int]:
     """
     The processes of the container that a process is the first of. Reads files: call it in a thread.

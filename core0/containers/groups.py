@@ -27,6 +27,13 @@ def mounted(path: str) -> list[str]:
     return list(dict.fromkeys(folder for folder in found if folder is not None))
 
 
+def existing(path: str) -> list[str]:
+    """
+    The folders of one cgroup in the hierarchies that have it.
+    """
+    return [folder for folder in mounted(path) if os.path.isdir(folder)]
+
+
 def make_unified(path: str) -> str:
     """
     Make a cgroup in the second version's hierarchy of a host with both.

@@ -35,11 +35,13 @@ class Join(Struct, frozen=True, tag="join"):
 
     :ivar init: its first process.
     :ivar bundle: folder of its bundle.
+    :ivar cgroups: folders of the cgroups that it is in.
     :ivar socket: of Redis, on the host.
     """
 
     init: int
     bundle: str
+    cgroups: list[str]
     socket: str
     settings: Settings
 

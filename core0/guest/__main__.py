@@ -37,6 +37,7 @@ def main() -> None:
     from core0.guest import preload, zygote
 
     preload.preload()
+    preload.seal()
     zygote.serve()
 
 

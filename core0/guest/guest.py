@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from core0.containers import cgroups, kernel, rootfs
+from core0.containers import kernel, rootfs
 from core0.containers.orders import Answer, Join, Order, Prepare, Request
 from core0.guest import join, preload
 
@@ -16,6 +16,7 @@ NAME = "corex"
 MAX_ORDER = 1 << 20  # bytes
 
 Tell = Callable[[Answer], None]
+_decode = msgspec.json.Decoder(Order).decode
 
 
 def run(request: Request, tell: Tell) -> None:
@@ -25,17 +26,17 @@ def run(request: Request, tell: Tell) -> None:
     join.hide(NAME)
     orders = os.open(f"/proc/{request.parent}/fd/{request.orders}", os.O_RDONLY | os.O_CLOEXEC)
     tell(Answer(number=request.number, state="ready"))
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        # before anything of it is hidden
-        places = [(each, os.open(each.point, os.O_PATH | os.O_CLOEXEC)) for each in cgroups.hierarchies(file.read())]
-    mounted = [cgroups.Hierarchy(each.names, each.root, f"/proc/self/fd/{fd}") for each, fd in places]
+    home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     for order in _read(orders):
         if isinstance(order, Prepare):
             rootfs.prepare(order.setup)
             tell(Answer(number=request.number, state="prepared", pid=os.getpid()))
         else:
             os.close(orders)
-            _become(request.number, order, mounted, tell)
+            # what is mounted for it is the container's by now
+            kernel.setns(home, kernel.CLONE_NEWNS)
+            os.close(home)
+            _become(request.number, order, tell)
             return
 
 
@@ -47,25 +48,22 @@ def _read(fd: int) -> Iterator[Order]:
             return
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
-            yield msgspec.json.decode(line, type=Order)
+            yield _decode(line)
         if len(rest) > MAX_ORDER:
             raise ValueError("an order is too long")
 
 
-def _become(number: int, order: Join, mounted: list[cgroups.Hierarchy], tell: Tell) -> None:
+def _become(number: int, order: Join, tell: Tell) -> None:
     confinement = join.Confinement.read(order.bundle)
-    with open(f"/proc/{order.init}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
-        places = cgroups.folders(file.read(), mounted)
     way = os.open(os.path.dirname(order.socket), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     socket = f"/proc/self/fd/{way}/{os.path.basename(order.socket)}"
-    join.enter(order.init, confinement, places)
+    join.enter(order.init, confinement, order.cgroups)
     pid = os.fork()
     if pid:
         tell(Answer(number=number, state="joined", pid=pid))
         os._exit(0)
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     _close_all_but(way)
-    preload.seal()
     join.confine(confinement)
     _serve(order, socket)
 

@@ -7,13 +7,15 @@ cannot be traced or looked into from inside, because its memory belongs to the h
 """
 
 import ctypes
-import json
 import os
 import resource
 from dataclasses import dataclass
-from typing import Any
 
-from core0.containers import capabilities, cgroups, kernel
+import msgspec
+from msgspec import Struct, field
+
+from core0 import procfs
+from core0.containers import capabilities, kernel
 
 NAMESPACES = {
     "user": kernel.CLONE_NEWUSER,
@@ -24,6 +26,43 @@ NAMESPACES = {
     "uts": kernel.CLONE_NEWUTS,
     "cgroup": kernel.CLONE_NEWCGROUP,
 }
+
+
+class _Namespace(Struct):
+    type: str
+
+
+class _Linux(Struct):
+    namespaces: list[_Namespace]
+
+
+class _Limit(Struct):
+    type: str
+    soft: int
+    hard: int
+
+
+class _Capabilities(Struct):
+    bounding: list[str]
+
+
+class _Process(Struct):
+    capabilities: _Capabilities
+    rlimits: list[_Limit] = []
+    no_new_privileges: bool = field(name="noNewPrivileges", default=False)
+    oom_score: int | None = field(name="oomScoreAdj", default=None)
+
+
+class _Config(Struct):
+    """
+    What of a bundle's configuration counts here; the rest is passed over.
+    """
+
+    process: _Process
+    linux: _Linux
+
+
+_decode = msgspec.json.Decoder(_Config).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +79,18 @@ class Confinement:
     calls: bytes  # the seccomp filter, empty for none
 
     @classmethod
-    def of(cls, config: dict[str, Any], calls: bytes) -> "Confinement":
+    def of(cls, config: bytes, calls: bytes) -> "Confinement":
         """
         :param config: of ``config.json``.
         """
-        process, linux = config["process"], config["linux"]
-        names = process["capabilities"]["bounding"]
+        read = _decode(config)
+        process = read.process
         return cls(
-            namespaces=sum(NAMESPACES[each["type"]] for each in linux["namespaces"]),
-            capabilities=tuple(capabilities.ALL.index(name) for name in names),
-            no_new_privileges=process.get("noNewPrivileges", False),
-            limits=tuple(
-                (getattr(resource, each["type"]), each["soft"], each["hard"]) for each in process.get("rlimits", ())
-            ),
-            oom_score=process.get("oomScoreAdj"),
+            namespaces=sum(NAMESPACES[each.type] for each in read.linux.namespaces),
+            capabilities=tuple(capabilities.ALL.index(name) for name in process.capabilities.bounding),
+            no_new_privileges=process.no_new_privileges,
+            limits=tuple((getattr(resource, each.type), each.soft, each.hard) for each in process.rlimits),
+            oom_score=process.oom_score,
             calls=calls,
         )
 
@@ -62,12 +99,13 @@ class Confinement:
         """
         From the folder of a bundle.
         """
-        with open(f"{bundle}/config.json", encoding="utf-8") as file:
-            config = json.load(file)
-        calls = b""
-        if "seccomp" in config["linux"]:
+        with open(f"{bundle}/config.json", "rb") as file:
+            config = file.read()
+        try:
             with open(f"{bundle}/seccomp.bpf", "rb") as program:
                 calls = program.read()
+        except FileNotFoundError:
+            calls = b""
         return cls.of(config, calls)
 
 
@@ -102,7 +140,8 @@ def enter(init: int, confinement: Confinement, places: list[str]) -> None:
     last = _last_capability()
     fd = os.pidfd_open(init)
     try:
-        cgroups.join(places)
+        for place in places:
+            procfs.write(os.path.join(place, "cgroup.procs"), b"0")
         if confinement.oom_score is not None:
             with open("/proc/self/oom_score_adj", "w") as file:
                 file.write(str(confinement.oom_score))

@@ -13,6 +13,7 @@ from typing import Any
 
 # imported by functions of libraries, when they are first called
 LATER = (
+    "encodings.ascii",
     "encodings.idna",
     "encodings.latin_1",
     "stringprep",
@@ -64,18 +65,18 @@ def preload() -> None:
         importlib.import_module(name)
     # glibc reads who knows the users when it is first asked, and not again after that for another root directory
     pwd.getpwuid(0)
-    gc.collect()
-    gc.freeze()  # the garbage collector would touch, and so copy, what forks share
 
 
 def seal() -> None:
     """
-    Import nothing from here on.
+    Import nothing from here on, and have what is there shared by all forks as far as can be.
     """
     sys.path.clear()
     sys.path_hooks.clear()
     sys.path_importer_cache.clear()
     sys.meta_path[:] = [_Refuser]
+    gc.collect()
+    gc.freeze()  # the garbage collector would touch, and so copy, what forks share
 
 
 def make_reactor() -> Any:

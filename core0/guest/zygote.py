@@ -15,6 +15,7 @@ from core0.guest import guest
 
 MAX_LINE = 4096  # bytes, of a pipe that several write to: larger pieces could be mixed
 REQUESTS, ANSWERS = 0, 1
+_decode = msgspec.json.Decoder(Request).decode
 
 
 def serve() -> None:
@@ -31,7 +32,7 @@ def serve() -> None:
             return
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
-            _fork(msgspec.json.decode(line, type=Request))
+            _fork(_decode(line))
 
 
 def answer(content: Answer) -> None:

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from core0.commands import COMMANDS
 from core0.config_reader import settings
 from core0.jobs.job import NEXT
-from core0.redis import acl
+from core0.redis import acl, keys
 from docs import generate_acl, generate_commands, generate_configuration, generate_states
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +46,14 @@ class GeneratedTests(SynchronousTestCase):
         self.assertIn("\n* ``args``: list of strings or null; default ``null``\n", text)
         self.assertIn("\n* ``env``: object of strings or null; default ``null``\n", text)
 
+    def test_argument_with_fields(self) -> None:
+        """
+        An argument that is an object of known fields is described with each of them.
+        """
+        text = generate_commands.generate().partition("\n``corex.create``\n---")[2]
+        self.assertIn("\n* ``limits``: object or null; default ``null``\n\n  * ``memory``: integer or null;", text)
+        self.assertIn("\n  What a container may use: ``memory`` in bytes", text)
+
     def test_every_key(self) -> None:
         """
         The reference of the configuration has each key once.
@@ -75,6 +83,17 @@ class GeneratedTests(SynchronousTestCase):
             self.assertIn(f"``{key}``", text)
         for command in acl.COMMANDS:
             self.assertIn(f"``{command.replace('|', ' ').upper()}``", text)
+
+    def test_every_right_of_corex(self) -> None:
+        """
+        What the CoreX of a container may do is listed as the server is told: each key once, with its commands.
+        """
+        text = generate_acl.generate_corex()
+        for key in (keys.orders, keys.corex_results, keys.corex_records):
+            self.assertEqual(1, text.count(f"* ``{key(7).replace('7', '<n>')}``, "))
+        for rule in acl.corex_rules(7, "#hash"):
+            for command in re.findall(r"\+(\w+)", rule):
+                self.assertIn(f"``{command.upper()}``", text)
 
 
 class BuildTests(SynchronousTestCase):
