@@ -6,6 +6,7 @@ import atexit
 import os
 import sys
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NoReturn
 
 from twisted.application.service import IService, Service
@@ -42,6 +43,16 @@ LARGEST_TABLE = 64 << 10  # bytes of a table of users that are read
 FLUSH_TIMEOUT = 5.0  # seconds for the last results at the end, if Redis is there
 
 Undo = list[Callable[[], Any]]
+
+
+@cache
+def registry() -> Registry:
+    """
+    The commands of every CoreX, those of other packages included; made once, before the fork.
+    """
+    commands = Registry(COMMANDS)
+    commands.add_installed()
+    return commands
 
 
 class CoreX:
@@ -94,7 +105,7 @@ class CoreX:
         )
         agent = Agent(
             reactor,
-            Registry(COMMANDS),
+            registry(),
             self._ledger,
             jobs,
             processes,

@@ -61,8 +61,9 @@ def preload() -> None:
     Import it all, without a reactor.
     """
     sys.modules["twisted.internet.reactor"] = _LateReactor("twisted.internet.reactor")
-    for name in ("core0.corex", *LATER):
+    for name in LATER:
         importlib.import_module(name)
+    importlib.import_module("core0.corex").registry()
     # glibc reads who knows the users when it is first asked, and not again after that for another root directory
     pwd.getpwuid(0)
 
