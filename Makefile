@@ -37,7 +37,7 @@ run: setup
 		"  $(BIN)/corectl --socket $(SOCKET) run -- ls -l /" "" \
 		"  redis-cli -s $(SOCKET) rpush core:default '{\"id\": \"first\", \"command\": \"core.ping\"}'" \
 		"  redis-cli -s $(SOCKET) brpoplpush result:first result:first 10" "" \
-		"Ctrl-C stops it."
+		"for a first container, see README.rst; Ctrl-C stops core0."
 	@cd $(VAR) && exec $(BIN)/twistd -n --pidfile= core0 --config $(VAR)/core0.toml
 
 test: setup

@@ -263,9 +263,12 @@ class ContainerTestCase(DaemonTestCase):
         """
         Whatever happens, what is made goes.
         """
-        self.addCleanup(self._end)
+        self.addCleanup(self.end)
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """
+        Terminate all containers; nothing may be left.
+        """
         for number in self.listed():
             self.terminate(int(number))
         self.assert_nothing_left()
