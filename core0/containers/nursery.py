@@ -7,6 +7,7 @@ live on without it.
 
 import fcntl
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +21,7 @@ from twisted.python.failure import Failure
 import core0
 from core0.containers.orders import Answer, Join, Order, Prepare, Request
 from core0.containers.rootfs import Setup
+from core0.containers.watch import Watched
 from core0.errors import Core0Error
 from core0.reaper import Reaper
 from core0.spawn import Child, Launch, Surroundings
@@ -49,12 +51,16 @@ class Guest:
         self.number = number
         self._orders = orders
         self._answer: Occurrence[Answer] = Occurrence()
+        self._process: Watched | None = None
+        self.hears = False
 
     async def opened(self) -> None:
         """
         Wait until it can hear.
         """
-        await self._heard()
+        answer = await self._heard()
+        self.hears = True
+        self._process = Watched.find(self._reactor, answer.pid)
 
     async def prepare(self, setup: Setup) -> str:
         """
@@ -105,6 +111,17 @@ class Guest:
         if self._orders >= 0:
             os.close(self._orders)
             self._orders = -1
+
+    async def gone(self) -> None:
+        """
+        Wait until its process has ended, which it does once it is dropped.
+        """
+        if self._process is None:
+            return
+        try:
+            await within(self._reactor, PATIENCE, self._process.ended.wait())
+        except TimeoutError:
+            self._process.signal(signal.SIGKILL)
 
 
 class _Zygote(ProcessProtocol):
@@ -209,6 +226,13 @@ class Nursery:
         if self._guests.get(guest.number) is guest:
             del self._guests[guest.number]
         guest.drop()
+
+    async def end(self, guest: Guest) -> None:
+        """
+        Drop it, and wait for its end.
+        """
+        self.drop(guest)
+        await guest.gone()
 
     async def _ready(self) -> Child:
         if self._zygote is None or self._child is None or self._zygote.ended:

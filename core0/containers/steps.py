@@ -57,7 +57,7 @@ class Steps:
         """
         nursery = self._house.nursery
         guest = await nursery.guest(self._number)
-        self._container.undo.push("its guest", partial(nursery.drop, guest))
+        self._container.undo.push("its guest", partial(nursery.end, guest))
         return guest
 
     async def channel(self) -> None:

@@ -25,7 +25,7 @@ def run(request: Request, tell: Tell) -> None:
     """
     join.hide(NAME)
     orders = os.open(f"/proc/{request.parent}/fd/{request.orders}", os.O_RDONLY | os.O_CLOEXEC)
-    tell(Answer(number=request.number, state="ready"))
+    tell(Answer(number=request.number, state="ready", pid=os.getpid()))
     home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     for order in _read(orders):
         if isinstance(order, Prepare):

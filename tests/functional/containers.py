@@ -12,19 +12,21 @@ import shutil
 import signal
 import tarfile
 import tempfile
+import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 from core0.containers import groups, probe
+from core0.containers.kernel import PR_SET_CHILD_SUBREAPER, prctl
 from core0.containers.runtime import find
 from core0.housing import family
 from core0.images.build import build
 from core0.redis.server_settings import find_program
 from tests.daemon import Daemon, eventually
-from tests.functional.shared import DaemonTestCase, answer_of, missing, need_root, sh
+from tests.functional.shared import DaemonTestCase, answer_of, lives, missing, need_root, sh
 
 BUSYBOX = "/bin/busybox"
 OBSERVER = "observer"  # a user of the server that may see everything
@@ -139,7 +141,8 @@ class Traces:
         Those of containers, and those that make them; the zygote is none of them.
         """
         own = self._daemon.process.pid if self._daemon.process is not None else 0
-        found = {int(name) for name in os.listdir("/proc") if name.isdigit() and self._is_ours(name)}
+        # what has ended may wait for whoever reaps on this machine, but nothing may wait for core0
+        found = {int(name) for name in os.listdir("/proc") if name.isdigit() and self._is_ours(name) and lives(name)}
         return sorted(found | {pid for pid in descendants(own) if _name(pid) in ("corex", "core0-init", "crun", "runc")})
 
     def _is_ours(self, pid: str) -> bool:
@@ -223,6 +226,36 @@ def _text(path: Path) -> str:
         return path.read_text(errors="replace")
     except OSError:
         return ""
+
+
+class FirstProcess:
+    """
+    Reaps what a core0 that was killed leaves behind, as the first process of a machine does: where tests run, that may
+    do so late, and a container has not ended before.
+
+    :param spared: a process whose end somebody else waits for.
+    """
+
+    def __init__(self, spared: Callable[[], int]) -> None:
+        self._spared = spared
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._reap, daemon=True)
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+        self._thread.start()
+
+    def _reap(self) -> None:
+        while not self._stopped.wait(0.01):
+            for word in _text(Path(f"/proc/self/task/{os.getpid()}/children")).split():
+                if int(word) != self._spared() and not lives(word):
+                    os.waitpid(int(word), os.WNOHANG)
+
+    def close(self) -> None:
+        """
+        It is needed no more.
+        """
+        self._stopped.set()
+        self._thread.join()
+        prctl(PR_SET_CHILD_SUBREAPER, 0)
 
 
 class ContainerTestCase(DaemonTestCase):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tests.daemon import Daemon, eventually
-from tests.functional.containers import ContainerTestCase, Traces, descendants, image, kill, zygotes
+from tests.functional.containers import ContainerTestCase, FirstProcess, image, kill, zygotes
 from tests.functional.shared import answer_of, lives, sh
 from tests.functional.test_corex_failures import FailingTestCase
 
@@ -24,6 +24,14 @@ class RestartTestCase(ContainerTestCase):
     """
     Tests that restart their core0.
     """
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        """
+        Start it, and what reaps its orphans.
+        """
+        super().setUpClass()
+        cls.addClassCleanup(FirstProcess(lambda: cls.daemon.pid).close)
 
     def go(self, init: int) -> None:
         """
@@ -122,7 +130,7 @@ class OnEitherRuntime(RestartTestCase):
         number = self.create()
         ids = [self.running_inside(number, LATER) for _ in range(3)]
         kill(self.server_pid())
-        self.go(Path(f"/proc/{self.corex_of(number)}").exists() and self.init_of(number))
+        self.go(self.init_of(number))
         eventually(self.answers, "the server is there again")
         for id in ids:
             self.assert_done(id, number, "done\n")
