@@ -9,7 +9,6 @@ import fcntl
 import os
 import signal
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -44,12 +43,18 @@ class GuestFailed(Core0Error):
 class Guest:
     """
     A process that becomes the CoreX of one container.
+
+    :param orders: the descriptor of a pipe to it.
+    :param siblings: those of the same zygote that answers are expected of, by their numbers.
+    :ivar hears: whether it has said that it is there.
     """
 
-    def __init__(self, reactor: Any, number: int, orders: int) -> None:
+    def __init__(self, reactor: Any, number: int, orders: int, siblings: dict[int, "Guest"]) -> None:
         self._reactor = reactor
         self.number = number
         self._orders = orders
+        self._siblings = siblings
+        siblings[number] = self
         self._answer: Occurrence[Answer] = Occurrence()
         self._process: Watched | None = None
         self.hears = False
@@ -108,6 +113,8 @@ class Guest:
         """
         It is needed no more: unless it has joined, it ends.
         """
+        if self._siblings.get(self.number) is self:
+            del self._siblings[self.number]
         if self._orders >= 0:
             os.close(self._orders)
             self._orders = -1
@@ -131,8 +138,8 @@ class _Zygote(ProcessProtocol):
 
     _log = Logger()
 
-    def __init__(self, guests: Mapping[int, Guest]) -> None:
-        self._guests = guests
+    def __init__(self) -> None:
+        self.guests: dict[int, Guest] = {}
         self._rest = b""
         self._said = b""
         self.ready: Occurrence[str] = Occurrence()
@@ -157,7 +164,7 @@ class _Zygote(ProcessProtocol):
                 self._log.error("the zygote says what nobody understands: {line!r}", line=line[:200])
                 continue
             if answer.number:
-                guest = self._guests.get(answer.number)
+                guest = self.guests.get(answer.number)
                 if guest is not None:
                     guest.heard(answer)
             else:
@@ -170,9 +177,9 @@ class _Zygote(ProcessProtocol):
         """
         self._said = (self._said + data)[-MAX_SAID:]
 
-    def processEnded(self, reason: Failure) -> None:
+    def processExited(self, reason: Failure) -> None:
         """
-        Twisted's hook.
+        Twisted's hook: it forks no more. Guests that are there go on without it, and may hold its streams.
         """
         said = self._said.decode("utf-8", "replace").strip()
         text = f"{reason.getErrorMessage()} {said}"
@@ -180,8 +187,17 @@ class _Zygote(ProcessProtocol):
             self._log.error("the zygote has ended: {text}", text=text)
         self.ready.happen(text)
         self.over.happen(None)
-        for number, guest in list(self._guests.items()):
-            guest.heard(Answer(number=number, state="failed", text=f"the zygote has ended: {text[-1000:]}"))
+        self._fail([guest for guest in self.guests.values() if not guest.hears], text)
+
+    def processEnded(self, reason: Failure) -> None:
+        """
+        Twisted's hook: no guest says anything any more.
+        """
+        self._fail(list(self.guests.values()), f"{reason.getErrorMessage()}")
+
+    def _fail(self, guests: list[Guest], text: str) -> None:
+        for guest in guests:
+            guest.heard(Answer(number=guest.number, state="failed", text=f"the zygote has ended: {text[-1000:]}"))
 
 
 class Nursery:
@@ -193,7 +209,6 @@ class Nursery:
         self._reactor = reactor
         self._reaper = reaper
         self._surroundings = surroundings
-        self._guests: dict[int, Guest] = {}
         self._zygote: _Zygote | None = None
         self._child: Child | None = None
 
@@ -203,13 +218,12 @@ class Nursery:
 
         :raises GuestFailed: there is none to be had.
         """
-        child = await self._ready()
+        zygote, child = await self._ready()
         theirs, ours = os.pipe2(os.O_CLOEXEC)
-        guest = Guest(self._reactor, number, ours)
+        guest = Guest(self._reactor, number, ours, zygote.guests)
         try:
             fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, MAX_ORDER)
             os.set_blocking(ours, False)
-            self._guests[number] = guest
             child.write(msgspec.json.encode(Request(number=number, parent=os.getpid(), orders=theirs)) + b"\n")
             await guest.opened()
         except BaseException:
@@ -223,8 +237,6 @@ class Nursery:
         """
         It is needed no more: unless it has joined its container, it ends.
         """
-        if self._guests.get(guest.number) is guest:
-            del self._guests[guest.number]
         guest.drop()
 
     async def end(self, guest: Guest) -> None:
@@ -234,7 +246,7 @@ class Nursery:
         self.drop(guest)
         await guest.gone()
 
-    async def _ready(self) -> Child:
+    async def _ready(self) -> tuple[_Zygote, Child]:
         if self._zygote is None or self._child is None or self._zygote.ended:
             self._zygote, self._child = self._start()
         zygote, child = self._zygote, self._child
@@ -244,10 +256,10 @@ class Nursery:
             raise GuestFailed(f"the zygote is not ready after {PATIENCE} s") from error
         if failure:
             raise GuestFailed(f"the zygote does not start: {failure[-1000:]}")
-        return child
+        return zygote, child
 
     def _start(self) -> tuple[_Zygote, Child]:
-        zygote = _Zygote(self._guests)
+        zygote = _Zygote()
         # -P: nothing is imported from the folder that it starts in
         argv = [sys.executable, "-P", "-m", "core0.guest"]
         env = {"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8", "PYTHONPATH": FOLDER}
@@ -262,10 +274,12 @@ class Nursery:
         """
         End the zygote; those that have joined their containers live on.
         """
-        for guest in list(self._guests.values()):
-            self.drop(guest)
         zygote, child = self._zygote, self._child
-        if zygote is None or child is None or zygote.ended:
+        if zygote is None or child is None:
+            return
+        for guest in list(zygote.guests.values()):
+            self.drop(guest)
+        if zygote.ended:
             return
         child.closeStdin()
         try:

@@ -120,8 +120,8 @@ class Steps:
         TERM for the jobs, grace, KILL, and their results: all of it is done by the CoreX when it is told to end.
         """
         corex, init = self._container.corex, self._container.init
-        if corex is None or init is None or init.ended.happened:
-            return
+        if corex is None or init is None or init.ended.happened or not self._container.record.started:
+            return  # one that has never answered has no jobs
         corex.signal(signal.SIGTERM)
         patience = self._house.settings.kill_grace + SLACK
         try:

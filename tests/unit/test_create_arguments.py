@@ -1,0 +1,179 @@
+"""
+Tests of the arguments of ``corex.create`` and the others of its family.
+"""
+
+from typing import Any
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Raw
+from twisted.trial.unittest import SynchronousTestCase
+
+from core0.commands.corex import CreateArguments, DispatchArguments, TerminateArguments
+from core0.containers.request import Mount
+from core0.corex_settings import Limits
+from core0.errors import Refusal
+from core0.reading import read_arguments
+
+PLIST = "/images/base.plist"
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(max_size=10), children, max_size=4),
+    max_leaves=8,
+)
+
+
+def read(**arguments: Any) -> CreateArguments:
+    """
+    As core0 reads them.
+    """
+    return read_arguments(Raw(msgspec.json.encode(arguments)), CreateArguments)
+
+
+class CreateTests(SynchronousTestCase):
+    """
+    What may be asked for.
+    """
+
+    def refused(self, field: str, **arguments: Any) -> None:
+        """
+        The arguments are refused, and the text begins with the field.
+        """
+        error = self.assertRaises(Refusal, read, **{"plist": PLIST, **arguments})
+        self.assertEqual(400, error.code)
+        self.assertTrue(str(error).startswith(f"arguments.{field}"), error)
+
+    def test_least(self) -> None:
+        """
+        A plist is enough; everything else has a default.
+        """
+        request = read(plist=PLIST).request()
+        self.assertEqual(
+            (PLIST, "", "", False, False), (request.plist, *(request.storage, request.hostname), *(False,) * 2)
+        )
+        self.assertEqual((Limits(), [], "corex-7"), (request.limits, request.mounts, request.name(7)))
+
+    def test_null(self) -> None:
+        """
+        A field that is null is the same as one that is missing.
+        """
+        names = [name for name in CreateArguments.__struct_fields__ if name != "plist"]
+        self.assertEqual(read(plist=PLIST), read(plist=PLIST, **dict.fromkeys(names)))
+
+    def test_root(self) -> None:
+        """
+        ``root`` is another name of ``plist``; both are taken only if they say the same.
+        """
+        self.assertEqual("https://h/x", read(root="https://h/x").request().plist)
+        self.assertEqual(PLIST, read(root=PLIST, plist=PLIST).request().plist)
+        self.refused("root", root="/other")
+
+    def test_missing(self) -> None:
+        """
+        Without a plist nothing can be made.
+        """
+        error = self.assertRaises(Refusal, read)
+        self.assertEqual("arguments.plist: required, but missing", str(error))
+
+    def test_urls(self) -> None:
+        """
+        Plists and storages are http, https or file URLs, or absolute paths.
+        """
+        for field in ("plist", "storage"):
+            for value in ("relative", "ftp://h/x", "javascript:x", "-", "/a\0b"):
+                self.refused(field, **{field: value})
+
+    def test_hostname(self) -> None:
+        """
+        Hostnames are what the kernel and the network take.
+        """
+        for name in ("a", "web-1", "a.b.c", "x" * 63):
+            self.assertEqual(name, read(plist=PLIST, hostname=name).request().hostname)
+        for name in ("-a", "a-", "a_b", "a b", "a\n", "x" * 64, "ä", "../x", "a..b"):
+            self.refused("hostname", hostname=name)
+
+    def test_mounts(self) -> None:
+        """
+        Mounts are absolute on both sides; ``:ro`` makes them read-only.
+        """
+        found = read(plist=PLIST, mount={"/a": "/b", "/c": "/d/:ro", "/e": "//f//g"}).mounts()
+        self.assertEqual([Mount("/a", "/b"), Mount("/c", "/d", True), Mount("/e", "/f/g")], found)
+
+    def test_bad_mounts(self) -> None:
+        """
+        Nothing is mounted outside of the container, over its root or over what is its own, or twice at one place.
+        """
+        for mount in (
+            {"a": "/b"},
+            {"/a": "b"},
+            {"/a": ""},
+            {"/a": "/"},
+            {"/a": "/:ro"},
+            {"/a": "/x/../.."},
+            {"/a": "/.."},
+            {"/a": "/proc"},
+            {"/a": "/proc/sys"},
+            {"/a": "/sys/fs"},
+            {"/a": "/dev"},
+            {"/a": "//dev/null"},
+            {"/a": "/./proc"},
+            {"/a": "/b", "/c": "/b/"},
+            {"/a\0": "/b"},
+            {"/a": "/b\0"},
+            {f"/{number}": f"/{number}" for number in range(101)},
+        ):
+            self.refused("mount", mount=mount)
+
+    def test_env(self) -> None:
+        """
+        Variables have names without ``=`` and no NUL; there is a bound to them.
+        """
+        self.assertEqual({"A": "", "B": "x=y"}, read(plist=PLIST, env={"A": "", "B": "x=y"}).request().env)
+        for env in ({"": "x"}, {"A=": "x"}, {"A": "\0"}, {"A\0": "x"}, {"A": "x" * (1 << 17)}):
+            self.refused("env", env=env)
+        self.refused("env", env={f"V{number}": "" for number in range(1001)})
+
+    def test_limits(self) -> None:
+        """
+        Limits are such that a container can live with them.
+        """
+        limits = read(plist=PLIST, limits={"memory": 64 << 20, "cpu": 1.5, "pids": 100}).request().limits
+        self.assertEqual(Limits(memory=64 << 20, cpu=1.5, pids=100), limits)
+        for name, value in (("memory", 1), ("memory", "1g"), ("cpu", 0), ("cpu", -1), ("pids", 0), ("pids", 1.5)):
+            self.refused(f"limits.{name}", limits={name: value})
+
+    def test_later(self) -> None:
+        """
+        What containers cannot have yet is refused by name, not passed over.
+        """
+        self.refused("network", network={"bridge": ["br0"]})
+        self.refused("port", port={"8080": 80})
+        self.assertEqual(PLIST, read(plist=PLIST, network={}, port={}).request().plist)
+
+    @given(st.dictionaries(st.sampled_from(CreateArguments.__struct_fields__), ANYTHING))
+    def test_anything(self, arguments: dict[str, Any]) -> None:
+        """
+        Whatever is sent is a request, or a refusal that names a field.
+        """
+        try:
+            read_arguments(Raw(msgspec.json.encode(arguments)), CreateArguments).request()
+        except Refusal as error:
+            self.assertEqual(400, error.code)
+            self.assertTrue(str(error).startswith("arguments"), error)
+
+
+class OthersTests(SynchronousTestCase):
+    """
+    The arguments of the rest of the family.
+    """
+
+    def test_number(self) -> None:
+        """
+        A container is named by a number from 1 up.
+        """
+        for shape in (DispatchArguments, TerminateArguments):
+            for value in (0, -1, 1.5, "1", None, True, 2**60):
+                text = msgspec.json.encode({"container": value, "command": {}})
+                error = self.assertRaises(Refusal, read_arguments, Raw(text), shape)
+                self.assertTrue(str(error).startswith("arguments.container"), error)
