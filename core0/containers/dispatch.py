@@ -14,12 +14,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from core0 import corex_messages as messages
+from core0.clock import epoch
 from core0.containers.container import Container
 from core0.containers.errands import Errand, Errands, Numbers
 from core0.containers.house import House
 from core0.containers.shelf import Phase
 from core0.errors import Core0Error, Refusal
-from core0.messages import Command, encode
+from core0.messages import Command, State, encode, rejection
 from core0.reading import decode, digest
 from core0.values import Claim, Entry
 
@@ -77,6 +78,9 @@ class Dispatcher:
             command = decode(bytes(written.command))
         except (msgspec.MsgspecError, Core0Error) as error:
             _log.error("errand {seq} cannot be read: {error}", seq=entry.seq, error=error)
+            reason, now = f"what was written down of this errand cannot be read: {error}", epoch(self._house.reactor)
+            node = self._house.settings.node
+            self._house.dispatched.reject(entry.seq, rejection(node, None, State.ERROR, reason, entry.payload, now))
             return None
         return written.container, _errand(entry.seq, written.container, command)
 
