@@ -11,6 +11,12 @@ RUNS = 5
 Measure = Callable[[], float]
 
 
+class Missing(Exception):
+    """
+    What a load needs is not there; the text names it.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """

@@ -45,7 +45,7 @@ class Containers:
         self._runtimes = runtimes
         self._containers: dict[int, Container] = {}
         self._dispatcher = Dispatcher(house)
-        self._building = 0
+        self._entering = self._building = 0
         self._waiting: list[Deferred[None]] = []
         self._machine: machine.Machine | None = None
         self._boot = ""
@@ -102,10 +102,14 @@ class Containers:
         Make one.
         """
         runtime = await self._runtimes.get()
-        if len(self._containers) >= self._most:
+        if len(self._containers) + self._entering >= self._most:
             raise Refusal(503, f"there are {self._most} containers already, as many as [containers] max allows")
         password = new_password()
-        container = await self._enter(request, runtime, password)
+        self._entering += 1
+        try:
+            container = await self._enter(request, runtime, password)
+        finally:
+            self._entering -= 1
         try:
             await self._build(container, password, say)
         except BaseException as error:
@@ -123,7 +127,10 @@ class Containers:
         house = self._house
         if self._machine is None:
             self._machine, self._boot = await house.in_thread(machine.look), await house.in_thread(boot)
-        number = await house.in_thread(house.shelf.next_number)
+        try:
+            number = await house.in_thread(house.shelf.next_number)
+        except OSError as error:
+            raise Refusal(503, f"cannot keep containers: {error}") from error
         record = Record(
             number=number,
             slot=self._free_slot(),
@@ -183,6 +190,12 @@ class Containers:
                 409, f"cannot terminate container {number} while it is {container.phase}; kill its corex.create"
             )
         await to_the_end(self._remove(container, "it was terminated"))
+        left = "; ".join(container.undo.failed)
+        if left:
+            text = (
+                f"container {number} has ended, but something of it is left: {left}; core0 removes it at its next start"
+            )
+            raise Refusal(500, text)
 
     async def listed(self) -> Mapping[str, Any]:
         """

@@ -121,11 +121,12 @@ class Runtimes:
         """
         if self._found is not None:
             return self._found
-        if self._looking is None:
+        looking = self._looking
+        if looking is None:
             # whoever asks first may be cancelled; the others wait for the same
-            self._looking = Occurrence()
+            looking = self._looking = Occurrence()
             ensureDeferred(self._find()).addBoth(self._heard)
-        result = await self._looking.wait()
+        result = await looking.wait()
         if isinstance(result, Failure):
             result.raiseException()
         assert isinstance(result, Runtime)

@@ -48,8 +48,14 @@ class Steps:
         await self._house.in_thread(self._house.shelf.make, self._container.record)
 
     def _undo_folder(self) -> None:
-        shelf = self._house.shelf
-        self._container.undo.push("its folder", lambda: self._house.in_thread(shelf.remove, self._number))
+        self._container.undo.push("its folder", self._remove_folder)
+
+    async def _remove_folder(self) -> None:
+        """
+        Not while something else is left: then the next core0 has to know of it.
+        """
+        if not self._container.undo.failed:
+            await self._house.in_thread(self._house.shelf.remove, self._number)
 
     async def guest(self) -> Guest:
         """

@@ -14,6 +14,8 @@ Step = Callable[[], Awaitable[object] | None]
 class Undo:
     """
     A stack of inverses.
+
+    :ivar failed: what could not be undone, each with the reason.
     """
 
     _log = Logger()
@@ -21,6 +23,7 @@ class Undo:
     def __init__(self, what: str) -> None:
         self._what = what
         self._stack = AsyncExitStack()
+        self.failed: list[str] = []
 
     def push(self, name: str, step: Step) -> None:
         """
@@ -33,7 +36,8 @@ class Undo:
             result = step()
             if result is not None:
                 await result
-        except Exception:
+        except Exception as error:
+            self.failed.append(f"{name} ({error})")
             self._log.failure("{what}: cannot undo: {name}", Failure(), what=self._what, name=name)
 
     async def unwind(self) -> None:

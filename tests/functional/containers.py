@@ -14,13 +14,14 @@ import tarfile
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
-from core0.containers import groups, probe
+from core0.containers import groups
 from core0.containers.kernel import PR_SET_CHILD_SUBREAPER, prctl
+from core0.containers.probe import missing as lacking
 from core0.containers.runtime import find
 from core0.housing import family
 from core0.images.build import build
@@ -54,7 +55,7 @@ def need_containers(*runtimes: str) -> None:
     :param runtimes: OCI runtimes that have to be there.
     """
     need_root()
-    lacks = probe.missing()
+    lacks = lacking()
     if lacks:
         raise missing(f"needs {lacks}")
     for runtime in runtimes:
@@ -83,23 +84,20 @@ class Image:
         with tarfile.open(self.tar, "w") as archive:
             archive.add(self.folder, ".")
 
-    def variant(self, folder: Path, *, without: str = "", **files: bytes | None) -> str:
+    def variant(self, folder: Path, files: Mapping[str, bytes]) -> str:
         """
-        The path of an archive of the same image with other entries.
+        The path of an archive of the same image with more files.
 
-        :param without: a path that is left out.
-        :param files: content by path, relative to the root; None for a directory.
+        :param folder: where it is made.
+        :param files: contents by path, relative to the root.
         """
         path = folder / f"{uuid.uuid4().hex}.tar"
-        with tarfile.open(self.tar) as source, tarfile.open(path, "w") as target:
-            for member in source:
-                if member.name.removeprefix("./") != without:
-                    target.addfile(member, source.extractfile(member) if member.isfile() else None)
+        shutil.copy(self.tar, path)
+        with tarfile.open(path, "a") as archive:
             for name, content in files.items():
                 entry = tarfile.TarInfo(name)
-                entry.size, entry.mode = len(content or b""), 0o755
-                entry.type = tarfile.DIRTYPE if content is None else tarfile.REGTYPE
-                target.addfile(entry, io.BytesIO(content or b""))
+                entry.size, entry.mode = len(content), 0o755
+                archive.addfile(entry, io.BytesIO(content))
         return str(path)
 
 
@@ -143,7 +141,9 @@ class Traces:
         own = self._daemon.process.pid if self._daemon.process is not None else 0
         # what has ended may wait for whoever reaps on this machine, but nothing may wait for core0
         found = {int(name) for name in os.listdir("/proc") if name.isdigit() and self._is_ours(name) and lives(name)}
-        return sorted(found | {pid for pid in descendants(own) if _name(pid) in ("corex", "core0-init", "crun", "runc")})
+        return sorted(
+            found | {pid for pid in descendants(own) if _name(pid) in ("corex", "core0-init", "crun", "runc")}
+        )
 
     def _is_ours(self, pid: str) -> bool:
         return f"/{self._family}/" in _text(Path(f"/proc/{pid}/cgroup"))

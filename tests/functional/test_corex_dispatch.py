@@ -56,7 +56,8 @@ class OnEitherRuntime(ContainerTestCase):
         self.assert_refused(404, "999999", unknown)
         same = self.raw({"id": "outer and inner", "command": "core.ping"}, id="outer and inner")
         self.assert_refused(400, "arguments.command.id", same)
-        for command in ("core.ping", 7, [], {}, None, {"command": 5}, {"command": "core.ping", "max_time": "x"}):
+        wrong: list[Any] = ["core.ping", 7, [], {}, None, {"command": 5}, {"command": "core.ping", "max_time": "x"}]
+        for command in wrong:
             self.assert_refused(400, "arguments.command", self.raw(command))
         for number in (0, -1, "1", 1.5, None):
             arguments = {"container": number, "command": {"command": "core.ping"}}
@@ -106,7 +107,9 @@ class OnEitherRuntime(ContainerTestCase):
         """
         A recurring command runs again and again until it is killed; its result is that of the latest run.
         """
-        id = self.dispatch(self.number, "core.system", sh("echo . >> /tmp/rounds; wc -l < /tmp/rounds"), recurring_period=1)
+        id = self.dispatch(
+            self.number, "core.system", sh("echo . >> /tmp/rounds; wc -l < /tmp/rounds"), recurring_period=1
+        )
         first = self.daemon.result(id)
         self.assertEqual("1\n", first["streams"][0])
         latest = eventually(
@@ -147,16 +150,6 @@ class OnEitherRuntime(ContainerTestCase):
             for each in found
             if each["command"] == id
         ]
-
-    def test_while_created(self) -> None:
-        """
-        A container that is not there yet is unknown or being created to whoever dispatches to it.
-        """
-        create = self.daemon.push("corex.create", {"plist": "/no/such.plist"})
-        command = {"container": self.number + 1, "command": {"command": "core.ping"}}
-        result = self.daemon.run_command("corex.dispatch", command)
-        self.assertIn(result["code"], (404, 409), result)
-        self.assertEqual("ERROR", self.daemon.result(create)["state"])
 
     def test_many(self) -> None:
         """

@@ -5,7 +5,7 @@ Containers that cannot be made: whatever step fails, the client is told which, a
 import json
 import os
 import shutil
-import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -14,17 +14,15 @@ from typing import Any, ClassVar
 from core0.containers.runtime import find
 from tests.daemon import Daemon, eventually
 from tests.functional.containers import (
-    QUICK,
     OBSERVER,
     ContainerTestCase,
-    Traces,
     descendants,
     image,
     kill,
     need_containers,
     zygotes,
 )
-from tests.functional.shared import answer_of, lives
+from tests.functional.shared import answer_of, lives, missing
 from tests.web import Page, Web
 
 # stands for a runtime; only what is to live is hindered
@@ -164,12 +162,11 @@ class StepsTests(FailingTestCase):
         """
         folder = self.folder()
         for name in ("proc", "dev", "sys"):
-            url = image().variant(folder, **{name: b"a file"})
+            url = image().variant(folder, {name: b"a file"})
             self.refused_create(503, f"/{name} of the image is no folder", plist=url)
             self.assert_nothing_left()
-        for name in ("tmp",):
-            self.refused_create(503, "cannot start container", plist=image().variant(folder, **{name: b"a file"}))
-            self.assert_nothing_left()
+        self.refused_create(503, "cannot start container", plist=image().variant(folder, {"tmp": b"a file"}))
+        self.assert_nothing_left()
         self.refused_create(503, "cannot start container", mount={str(folder): "/etc/passwd/below"})
 
     def test_runtime(self) -> None:
@@ -194,18 +191,15 @@ class StepsTests(FailingTestCase):
         """
         Where a container's folder cannot be made the creation fails and says so.
         """
-        # the next number is taken by a file
-        number = self.create()
-        self.terminate(number)
-        state = self.daemon.state / "containers"
-        last = (state / "last").read_text()
-        (state / "last").unlink()
-        (state / "last").mkdir()
-        result = self.daemon.run_command("corex.create", {"plist": image().plist})
-        (state / "last").rmdir()
-        (state / "last").write_text(last)
-        self.assertEqual("ERROR", result["state"], result)
-        self.assertIn(result["code"], (500, 503))
+        place = self.daemon.state / "containers"
+        aside = place.with_name("aside")
+        place.rename(aside)
+        place.write_text("in the way")
+        try:
+            self.refused_create(503, "containers")
+        finally:
+            place.unlink()
+            aside.rename(place)
         self.assert_nothing_left()
 
     def test_records_of_runtime(self) -> None:
@@ -220,6 +214,41 @@ class StepsTests(FailingTestCase):
         place.unlink()
         self.assert_refused(503, "cannot start container", result)
         self.assert_nothing_left()
+
+
+class LeftTests(ContainerTestCase):
+    """
+    What cannot be removed.
+    """
+
+    def test_left(self) -> None:
+        """
+        corex.terminate says what it could not remove, and that is removed when core0 is started again.
+        """
+        number = self.create()
+        self.inside_sh(number, "echo stays > /data/stuck")
+        place = self.daemon.state / "containers" / str(number)
+        change(place / "upper" / "data" / "stuck", "+i")
+        try:
+            result = self.daemon.run_command("corex.terminate", {"container": number})
+        finally:
+            for path in place.rglob("stuck"):
+                change(path, "-i")
+        self.assert_refused(500, "its folder (", result)
+        self.assertEqual({}, self.listed())
+        self.assertEqual({"folders"}, set(self.traces.left()))
+        self.daemon.stop()
+        self.daemon.start()
+        eventually(lambda: not self.traces.left(), "it is removed")
+
+
+def change(path: Path, attribute: str) -> None:
+    """
+    Let a file be changed and removed, or not, with ``chattr``.
+    """
+    done = subprocess.run(["chattr", attribute, path], check=False, capture_output=True)
+    if done.returncode:
+        raise missing(f"needs a file system with attributes: {done.stderr.decode(errors='replace')}")
 
 
 class StoppedTests(FailingTestCase):
@@ -252,19 +281,18 @@ class StoppedTests(FailingTestCase):
 
     def test_while_loading(self) -> None:
         """
-        A corex.create that is killed while the image is loaded, or takes too long for that, leaves nothing.
+        A corex.create that is killed while its plist or its contents are loaded, or takes too long for that, leaves
+        nothing.
         """
         web = self.web()
-        web.pages["/slow.plist"] = Page(b"", wait=SLOW)
-        for path in ("/slow.plist", "/other.plist"):
+        hash = "0" * 64
+        web.pages["/slow.plist"] = web.pages[f"/store/{hash}"] = Page(b"", wait=SLOW)
+        web.pages["/quick.plist"] = f"/x|{hash}|5|0|0|0644|2|1|1|\n".encode()
+        for path, awaited in (("/slow.plist", "/slow.plist"), ("/quick.plist", f"/store/{hash}")):
             id = self.daemon.push("corex.create", {"plist": web.url(path)})
-            if path == "/slow.plist":
-                eventually(lambda: web.asked["/slow.plist"], "the plist is asked for")
-                number = self.last_number()
-                self.assert_busy(number)
-                self.assertEqual("KILLED", self.kill(id)["state"])
-            else:
-                self.assertEqual("ERROR", self.daemon.result(id)["state"])
+            eventually(lambda awaited=awaited: web.asked[awaited], f"{awaited} is asked for")
+            self.assert_busy(self.last_number())
+            self.assertEqual("KILLED", self.kill(id)["state"])
             self.assert_undone()
         id = self.daemon.push("corex.create", {"plist": web.url("/slow.plist")}, max_time=1)
         self.assertEqual("TIMEOUT", self.daemon.result(id)["state"])

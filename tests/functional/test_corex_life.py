@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tests.daemon import eventually
-from tests.functional.containers import ContainerTestCase, image, kill
+from tests.functional.containers import QUICK, ContainerTestCase, image, kill
 from tests.functional.shared import answer_of, lives, sh
 from tests.web import Web
 
@@ -78,9 +78,9 @@ class OnEitherRuntime(ContainerTestCase):
 
     def assert_ended(self, result: dict[str, Any], printed: str) -> None:
         """
-        A job that was not asked for by a client to end.
+        A job that was ended with its container, or by itself before that.
         """
-        self.assertIn(result["state"], ("INTERRUPTED", "KILLED", "SUCCESS"), result)
+        self.assertIn(result["state"], ("INTERRUPTED", "KILLED"), result)
         self.assertEqual(printed, result["streams"][0])
 
     def test_terminate_idle(self) -> None:
@@ -149,11 +149,31 @@ class OnEitherRuntime(ContainerTestCase):
         self.assertEqual(set(map(str, numbers)), set(self.listed()))
         pings = {number: self.dispatch(number, "core.ping") for number in numbers}
         for number, id in pings.items():
-            self.assertEqual(("SUCCESS", number), tuple(self.daemon.result(id)[name] for name in ("state", "container")))
+            self.assertEqual(
+                ("SUCCESS", number), tuple(self.daemon.result(id)[name] for name in ("state", "container"))
+            )
         self.assertEqual(1, len(list((self.daemon.state / "images" / "roots").glob("[0-9a-f]*"))))
         ends = [self.daemon.push("corex.terminate", {"container": number}) for number in numbers]
         for id in ends:
             self.assert_success(self.daemon.result(id), "true")
+
+    def test_repeated(self) -> None:
+        """
+        The same corex.create, pushed twice, makes one container.
+        """
+        id = f"{self.id()} once"
+        first, second = (self.daemon.run_command("corex.create", {"plist": image().plist}, id=id) for _ in range(2))
+        self.assertEqual(first, second)
+        self.assertEqual([first["data"]], list(self.listed()))
+
+    def test_killall_outside(self) -> None:
+        """
+        core.killall on the host ends no container, and no job in one.
+        """
+        number = self.create()
+        job = self.running_inside(number, POLITE)
+        self.assertEqual([], answer_of(self.daemon.run_command("core.killall")))
+        self.assertEqual("running", answer_of(self.inside(number, "process.list", {"id": job}))[0]["state"])
 
 
 class OnCrunTests(OnEitherRuntime):
@@ -172,6 +192,26 @@ class OnRuncTests(OnEitherRuntime):
 
     __test__ = True
     runtime = "runc"
+
+
+class FewTests(ContainerTestCase):
+    """
+    ``[containers] max``.
+    """
+
+    config = f"{QUICK}[containers]\nmax = 2\n"
+
+    def test_max(self) -> None:
+        """
+        There are never more containers than are allowed, however many are asked for at once; one that goes makes room.
+        """
+        ids = [self.daemon.push("corex.create", {"plist": image().plist}) for _ in range(6)]
+        results = [self.daemon.result(id) for id in ids]
+        self.assertEqual([0, 0, 503, 503, 503, 503], sorted(result["code"] for result in results))
+        refused = next(result for result in results if result["code"])
+        self.assertIn("[containers] max", answer_of(refused))
+        self.terminate(int(min(self.listed())))
+        self.create()
 
 
 class FormsTests(ContainerTestCase):
@@ -200,7 +240,11 @@ class FormsTests(ContainerTestCase):
         seen = set()
         for arguments in forms:
             number = self.create(**arguments)
-            seen.add(self.inside_sh(number, "cat /etc/passwd; stat -c '%n %u %g %a %s' /data/* /bin/busybox; readlink /bin/ls"))
+            seen.add(
+                self.inside_sh(
+                    number, "cat /etc/passwd; stat -c '%n %u %g %a %s' /data/* /bin/busybox; readlink /bin/ls"
+                )
+            )
             self.terminate(number)
         self.assertEqual(1, len(seen), seen)
         self.assertLessEqual(max(web.asked.values()), 1, web.asked)

@@ -3,9 +3,6 @@ Containers and a core0 that is stopped, killed and started again.
 """
 
 import json
-import os
-import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -81,7 +78,9 @@ class OnEitherRuntime(RestartTestCase):
         """
         number = self.create(hostname="survivor")
         meanwhile = self.running_inside(number, LATER)
-        afterwards = self.running_inside(number, "touch $ready; while [ ! -e /data/now ]; do sleep 0.02; done; echo now")
+        afterwards = self.running_inside(
+            number, "touch $ready; while [ ! -e /data/now ]; do sleep 0.02; done; echo now"
+        )
         waiting = self.dispatch(number, "core.system", sh("echo third"), queue="line")
         self.daemon.result(waiting)
         before = self.listed()[str(number)]
@@ -152,6 +151,32 @@ class OnEitherRuntime(RestartTestCase):
                 return bool(client.ping())
         except Exception:
             return False
+
+    def test_killed_while_dispatching(self) -> None:
+        """
+        Commands that are on their way into a container when core0 is killed all run, and each of them once.
+        """
+        number = self.create()
+        ids = [f"{self.id()} {place}" for place in range(60)]
+        commands = [
+            {"command": "corex.dispatch", "arguments": {"container": number, "command": self.noted(id)}} for id in ids
+        ]
+        for wait in (0.0, 0.03, 0.1):
+            batch, commands = commands[:20], commands[20:]
+            with self.daemon.redis() as client:
+                client.rpush("core:default", *map(json.dumps, batch))
+            time.sleep(wait)
+            self.daemon.crash()
+            self.daemon.start()
+        for id in ids:
+            self.assertEqual("SUCCESS", self.daemon.result(id)["state"])
+        self.assertEqual(sorted(ids), sorted(self.inside_sh(number, "cat /data/runs").splitlines()))
+
+    def noted(self, id: str) -> dict[str, Any]:
+        """
+        A command that notes that it runs.
+        """
+        return {"id": id, "command": "core.system", "arguments": sh(f"echo '{id}' >> /data/runs")}
 
     def test_died_meanwhile(self) -> None:
         """
@@ -291,7 +316,9 @@ class TerminateTests(RestartTestCase):
         self.daemon.stop()
         self.daemon.start()
         numbers = [self.create() for _ in range(3)]
-        job = self.running_inside(numbers[0], "trap 'echo bye; exit 0' TERM; touch $ready; while :; do sleep 0.02; done")
+        job = self.running_inside(
+            numbers[0], "trap 'echo bye; exit 0' TERM; touch $ready; while :; do sleep 0.02; done"
+        )
         self.daemon.stop()
         self.assertEqual({}, self.traces.left(redis=False))
         self.daemon.start()
@@ -312,13 +339,7 @@ class ZygoteTests(RestartTestCase):
             number = self.create()
             (zygote,) = zygotes(self.daemon)
             stop()
-            eventually(lambda: not lives(zygote), "the zygote has ended")
-            self.assertTrue(lives(self.corex_pid(number)))
+            eventually(lambda zygote=zygote: not lives(zygote), "the zygote has ended")
+            self.assertTrue(lives(self.corex_of(number)))
             self.daemon.start()
             self.assertEqual("pong", answer_of(self.inside(number, "core.ping")))
-
-    def corex_pid(self, number: int) -> int:
-        """
-        Of the CoreX of a container.
-        """
-        return self.corex_of(number)
