@@ -1,15 +1,16 @@
 """
 Has root file systems laid out as core0 does, and says how long that takes.
 
-Run as a program: ``python -m bench.bare_images URL FOLDER``; FOLDER is empty. It prints the seconds of each call for the
-same root as a JSON list: the first, for which nothing is there, and the others, for which everything is.
+Run as a program: ``python -m bench.bare_images URL FOLDER``; FOLDER is empty. It prints the seconds of each call for
+the same root as a JSON list: the first, for which nothing is there, and the others, for which everything is.
 """
 
 import json
 import os
 import sys
+from typing import Any
 
-from twisted.internet import reactor
+from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred
 
 from bench.host import timed
@@ -18,6 +19,7 @@ from core0.images.images import FOLDER, Images
 from core0.reaper import Reaper
 from core0.spawn import Surroundings
 
+reactor: Any = installed
 CALLS = 6
 MOST = 10**12  # bytes: nothing has to be removed
 

@@ -37,14 +37,15 @@ class Tenants:
     """
     The containers of a core0.
 
-    :param folder: for an image with busybox and little else.
+    :ivar image: with busybox and little else.
+    :ivar traces: of all of them on this machine.
     """
 
-    def __init__(self, daemon: Landlord, client: redis.Redis, folder: Path) -> None:
+    def __init__(self, daemon: Landlord, client: redis.Redis, traces: Traces) -> None:
         self.daemon = daemon
         self.client = client
-        self.image = Image(folder)
-        self.traces = Traces(daemon)
+        self.image = Image(daemon.folder / "image")
+        self.traces = traces
 
     def ask(self, command: str, arguments: dict[str, Any]) -> str:
         """
@@ -136,14 +137,13 @@ def tenants() -> Iterator[Tenants]:
     if lacks:
         raise Missing(lacks)
     daemon = Landlord()
+    traces = Traces(daemon)
     try:
         daemon.start()
         with daemon.redis() as client:
-            found = Tenants(daemon, client, daemon.folder / "image")
-            try:
-                yield found
-            finally:
-                daemon.stop()
-                found.traces.clear()
+            yield Tenants(daemon, client, traces)
     finally:
-        daemon.close()
+        try:
+            daemon.close()
+        finally:
+            traces.clear()

@@ -34,10 +34,18 @@ def served(folder: Path, config: Path) -> Iterator[str]:
         raise Missing(f"{PROGRAM}: apt-get install {PROGRAM}")
     port = _free_port()
     config.write_text(CONFIG.format(folder=folder, port=port))
-    server = subprocess.Popen([program, "-D", "-f", str(config)], stdin=subprocess.DEVNULL, start_new_session=True)
+    log = config.with_suffix(".log")
+    with log.open("wb") as file:
+        server = subprocess.Popen(
+            [program, "-D", "-f", str(config)],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
     try:
         eventually(lambda: server.poll() is not None or _listens(port), f"{PROGRAM} listens")
-        assert server.poll() is None, f"{PROGRAM} ended with status {server.returncode}"
+        assert server.poll() is None, f"{PROGRAM} ended with status {server.returncode}:\n{log.read_text()}"
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()

@@ -113,6 +113,7 @@ class Housing:
             init=find_init() or "",
             family=family(config.core.state_dir),
             socket=config.redis.socket,
+            shared=server.shared,
             storage=config.containers.storage,
             settings=self._settings(),
         )

@@ -2,7 +2,6 @@
 ``corectl plist``: makes root file systems for containers; core0 is not asked for that.
 """
 
-import json
 import os
 import shlex
 import signal
@@ -103,10 +102,9 @@ def _progress() -> "Iterator[Progress]":
 
 def _summary(built: "Built", size: str, store: str, output: str) -> str:
     skipped = f"; {built.skipped} sockets and devices left out" if built.skipped else ""
-    arguments = {"plist": os.path.abspath(output)}
+    words = [os.path.abspath(output)]
     if os.path.realpath(store) != os.path.join(os.path.realpath(os.path.dirname(output)), STORE):
-        arguments["storage"] = os.path.abspath(store)
-    command = json.dumps({"command": "corex.create", "arguments": arguments})
+        words = ["--storage", os.path.abspath(store), *words]
     counts = f"{built.entries} entries, {built.files} files, {size}; {built.new} new contents in {store}{skipped}"
-    text = f"{output}: {counts}\nStart a container: corectl raw {shlex.quote(command)}"
+    text = f"{output}: {counts}\nStart a container: corectl container create {shlex.join(words)}"
     return text.encode("utf-8", "replace").decode()

@@ -99,6 +99,9 @@ class Building:
         """
         Whatever is wrong and can be known before anything is done.
         """
+        if not self._house.shared and not self._request.privileged:
+            text = "its CoreX would not reach Redis; leave [redis] socket out, so that it is below [core] run_dir"
+            raise Refusal(503, f"cannot start container {self._number}: {text}")
         for mount in self._request.mounts:
             if not os.path.exists(mount.source):
                 raise Refusal(400, f"arguments.mount: there is no {mount.source!r} on the host; make it first")

@@ -109,6 +109,7 @@ class House:
     :ivar init: the program that is the first process of each.
     :ivar family: the name that all cgroups of this core0's containers are below.
     :ivar socket: of the local server.
+    :ivar shared: whether a CoreX in a user namespace may connect to it.
     :ivar storage: of contents, where a container does not say; empty: beside its plist.
     :ivar settings: of each CoreX, but for what is its own.
     """
@@ -127,5 +128,6 @@ class House:
     init: str
     family: str
     socket: str
+    shared: bool
     storage: str
     settings: Settings

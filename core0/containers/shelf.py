@@ -6,7 +6,6 @@ ever given. All functions block; they are called in a thread.
 """
 
 import os
-import secrets
 from enum import StrEnum
 from threading import Lock
 
@@ -19,6 +18,7 @@ from core0.containers.runtime import Runtime
 from core0.images.removal import remove
 
 LAST = "last"
+NEW = ".new"  # behind the name of a file while it is written
 RECORD = "container.json"
 _log = Logger()
 
@@ -132,6 +132,8 @@ class Shelf:
         """
         found: list[Record] = []
         for name in os.listdir(self.folder) if os.path.isdir(self.folder) else ():
+            if name == LAST + NEW:
+                remove(os.path.join(self.folder, name))  # core0 was killed while it wrote
             if not name.isdigit():
                 continue
             try:
@@ -146,7 +148,7 @@ class Shelf:
 
 
 def _write(path: str, data: bytes) -> None:
-    new = f"{path}.{secrets.token_hex(4)}"
+    new = path + NEW
     try:
         with open(new, "wb") as file:
             file.write(data)

@@ -73,16 +73,20 @@ class Link:
         self._up.happen(None)  # type: ignore[arg-type] # tells those who wait that there will be none
 
     async def _keep(self) -> None:
-        wait = FIRST_WAIT
+        wait, told = FIRST_WAIT, ""
         while True:
             try:
                 connection = await self._connect()
             except RedisError as error:
-                self._log.warn("{name}: {error}; trying again", name=self._name, error=error)
+                if str(error) != told:  # once is enough, however long it lasts
+                    told = str(error)
+                    self._log.warn("{name}: {error}; trying again", name=self._name, error=error)
                 await pause(self._reactor, wait)
                 wait = min(wait * 2, LONGEST_WAIT)
                 continue
-            wait = FIRST_WAIT
+            if told:
+                self._log.info("{name}: connected", name=self._name)
+            wait, told = FIRST_WAIT, ""
             self._connection = connection
             self._up.happen(connection)
             watch = LoopingCall(self._look_after, connection)

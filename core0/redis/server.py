@@ -100,6 +100,13 @@ class EmbeddedServer:
         self.url = RedisURL(path=settings.socket, username=acl.ADMIN, password=self._password)
         self._users = Users(reactor, self.url)
 
+    @property
+    def shared(self) -> bool:
+        """
+        Whether a CoreX in a user namespace may connect.
+        """
+        return self._settings.shared
+
     async def start(self) -> RunningServer:
         """
         Start it, after whatever a killed core0 left, and watch it from then on.

@@ -379,8 +379,7 @@ class CorectlTests(BuildTestCase):
             done = self.corectl("source", "-o", "x.plist")
         expected = (
             "x.plist: 2 entries, 1 files, 2.0 KiB; 1 new contents in store; 1 sockets and devices left out\n"
-            "Start a container: corectl raw "
-            f"""'{{"command": "corex.create", "arguments": {{"plist": "{self.plist}"}}}}'\n"""
+            f"Start a container: corectl container create {self.plist}\n"
         )
         self.assertEqual((0, expected, ""), (done.returncode, done.stdout, done.stderr))
         self.assertEqual([digest(b"x" * 2048)], os.listdir(self.store))
@@ -390,7 +389,7 @@ class CorectlTests(BuildTestCase):
         A store that is elsewhere is named in what it says of the use.
         """
         done = self.corectl("source", "--store", "other/store", "-o", "x.plist")
-        self.assertIn(f'"storage": "{self.folder}/other/store"', done.stdout)
+        self.assertIn(f"--storage {self.folder}/other/store {self.plist}", done.stdout)
 
     def test_failed(self) -> None:
         """
