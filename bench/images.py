@@ -16,7 +16,7 @@ from statistics import median
 
 from bench.host import timed
 from bench.table import RUNS, Row
-from bench.web import served
+from bench.web import served, server_program
 from core0.images.build import build
 from tests.daemon import ROOT
 
@@ -63,6 +63,7 @@ def layout() -> list[Row]:
     all that is read is in memory before, and what was written before is on the disk. Each goes to a folder of its own,
     and nothing is removed meanwhile: the disk would be busy with it for a while.
     """
+    server_program()  # before anything takes its time
     cold, warm, yardsticks = [], [], []
     with workshop() as folder, served(folder / "www", folder / "server.conf") as url:
         for number in range(RUNS):

@@ -22,6 +22,18 @@ mimetype.assign = ("" => "application/octet-stream")
 """
 
 
+def server_program() -> str:
+    """
+    The path of the server.
+
+    :raises Missing: it is not installed.
+    """
+    program = find(PROGRAM)
+    if program is None:
+        raise Missing(f"{PROGRAM}: apt-get install {PROGRAM}")
+    return program
+
+
 @contextmanager
 def served(folder: Path, config: Path) -> Iterator[str]:
     """
@@ -29,10 +41,7 @@ def served(folder: Path, config: Path) -> Iterator[str]:
 
     :param config: where to write the server's configuration.
     """
-    program = find(PROGRAM)
-    if program is None:
-        raise Missing(f"{PROGRAM}: apt-get install {PROGRAM}")
-    port = _free_port()
+    program, port = server_program(), _free_port()
     config.write_text(CONFIG.format(folder=folder, port=port))
     log = config.with_suffix(".log")
     with log.open("wb") as file:

@@ -6,6 +6,7 @@ otherwise, and never makes a session.
 """
 
 import ctypes
+import errno
 import os
 import resource
 import signal
@@ -123,7 +124,8 @@ class Child(Process):
 
     :param pipes: as ``childFDs`` of ``spawnProcess``.
     :param around: called with the step that creates the process; it may prepare for it and clean up after it.
-    :raises OSError: it cannot be started; ``ENOTDIR``, ``ENOENT`` with ``filename`` for the working directory.
+    :raises OSError: it cannot be started; ``ENOTDIR``, ``ENOENT`` with ``filename`` for the working directory, ``EXDEV``
+        if that is outside this process's root directory.
     """
 
     processReaderFactory = _Reader
@@ -164,7 +166,7 @@ class Child(Process):
         umask = os.umask(UMASK)
         raised = resource.getrlimit(resource.RLIMIT_NOFILE)
         try:
-            os.chdir(launch.cwd or "/")
+            _enter(launch.cwd or "/")
             resource.setrlimit(resource.RLIMIT_NOFILE, self._surroundings.files)
             return os.posix_spawn(
                 launch.path,
@@ -204,3 +206,19 @@ class Child(Process):
                 pipe.drain()
             # not loseConnection: that waits for what it has buffered to be read
             pipe.connectionLost(Failure(CONNECTION_DONE))
+
+
+def _enter(folder: str) -> None:
+    """
+    Make a directory the working directory of this process, for what it starts.
+
+    :raises OSError: it cannot be, or is outside of the root directory.
+    """
+    os.chdir(folder)
+    if folder == "/":
+        return
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        # /proc/self/fd/N leads to wherever this process has something open: that of a CoreX is a folder of the host
+        raise OSError(errno.EXDEV, "the directory has no path below the root directory", folder) from error

@@ -104,6 +104,9 @@ def locate(program: Program, env: Mapping[str, str]) -> str:
 def _why_not(error: OSError, program: Program) -> Refusal:
     if error.errno == errno.E2BIG:
         return Refusal(400, "arguments: args and env together are longer than the kernel takes; use stdin")
+    if error.errno == errno.EXDEV:
+        text = f"arguments.dir: expected a directory below the root directory, got {program.workdir!r}"
+        return Refusal(400, text)
     if error.errno == errno.ENOEXEC:
         text = f"cannot run {program.name!r}: exec format error; a script needs a first line such as #!/bin/sh"
         return Refusal(NOT_EXECUTABLE, text)
