@@ -46,7 +46,6 @@ class BareRuntime:
             bundle.mkdir(parents=True)
             (bundle / "config.json").write_bytes(msgspec.json.encode(config))
         hide = [groups.UNIFIED] if record.runtime.hide_unified else []
-        self._count = count
         self._root = self._mount(self._setup(config, str((pattern / "root").resolve()), hide))
 
     def _setup(self, config: dict[str, Any], lower: str, hide: list[str]) -> Setup:

@@ -124,8 +124,8 @@ class Child(Process):
 
     :param pipes: as ``childFDs`` of ``spawnProcess``.
     :param around: called with the step that creates the process; it may prepare for it and clean up after it.
-    :raises OSError: it cannot be started; ``ENOTDIR``, ``ENOENT`` with ``filename`` for the working directory, ``EXDEV``
-        if that is outside this process's root directory.
+    :raises OSError: it cannot be started; ``ENOTDIR``, ``ENOENT`` with ``filename`` for the working directory,
+        ``EXDEV`` if that is outside the root directory of this process.
     """
 
     processReaderFactory = _Reader
@@ -218,7 +218,9 @@ def _enter(folder: str) -> None:
     if folder == "/":
         return
     try:
-        os.getcwd()
-    except FileNotFoundError as error:
+        below = os.path.samestat(os.stat("."), os.stat(os.readlink("/proc/self/cwd")))
+    except OSError:
+        below = False
+    if not below:
         # /proc/self/fd/N leads to wherever this process has something open: that of a CoreX is a folder of the host
-        raise OSError(errno.EXDEV, "the directory has no path below the root directory", folder) from error
+        raise OSError(errno.EXDEV, "the directory has no path below the root directory", folder)

@@ -9,17 +9,29 @@ from pathlib import Path
 ROOT = Path("/")
 LARGEST = 2**63 - 1  # some file systems claim more than fits, and JSON readers commonly take 64 bits
 
+READ_SIZE = 1 << 16  # bytes
+MOST = 16 << 20  # bytes read of a file: in a container it may be anything, /dev/zero for example
+
 _INTEGER = re.compile(r"\s*(-?[0-9]+)")
 
 
 def data(path: Path) -> bytes:
     """
-    The bytes of a file.
+    The bytes of a file, ``MOST`` of them. One that has nothing to say at once, such as a FIFO, is empty.
     """
     try:
-        return path.read_bytes()
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
         return b""
+    found = bytearray()
+    try:
+        while len(found) < MOST and (piece := os.read(fd, min(READ_SIZE, MOST - len(found)))):
+            found += piece
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+    return bytes(found)
 
 
 def text(path: Path) -> str:
