@@ -50,7 +50,7 @@ class ICommand(Interface):
     arguments: type[Struct] = Attribute("A msgspec Struct; core0 checks a command's arguments against it first.")
     urgent: bool = Attribute("Runs at once, however many jobs are live.")
     instant: bool = Attribute("Answers from memory without waiting or changing anything; no job is made of it.")
-    repeatable: bool = Attribute("Changes nothing, so it runs again if core0 died meanwhile.")
+    repeatable: bool = Attribute("Done twice it is as if done once, so it runs again if core0 died meanwhile.")
 
     async def run(job: "IJob") -> Outcome:
         """
@@ -78,6 +78,7 @@ class IJob(Interface):
     A command on its way: admitted, and not yet finished.
     """
 
+    seq: int = Attribute("The number of its entry; 0 if it is no client's.")
     id: str = Attribute("The id of its command, the one that it was given if it came without.")
     command: Command = Attribute("As the client sent it.")
     arguments: Any = Attribute("Typed, as its command declares them.")
@@ -283,10 +284,11 @@ class IContainers(Interface):
     The containers of a host.
     """
 
-    async def create(request: Any, say: Callable[[str], None]) -> int:
+    async def create(request: Any, entry: int, say: Callable[[str], None]) -> int:
         """
         Make one, a :class:`core0.containers.request.Request`; returns its number once its CoreX has answered.
 
+        :param entry: the number of the command that asks for it.
         :param say: is told how far it is.
         :raises Refusal: 400, what is asked for is wrong; 404, there is no such plist; 503, something is missing, or it
             failed; nothing is left of it then.

@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Awaitable
 from typing import Any, Generic, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -152,6 +153,20 @@ async def within(clock: IReactorTime, seconds: float, work: Awaitable[T]) -> T:
     deferred: Deferred[Any] = work if isinstance(work, Deferred) else ensureDeferred(work)  # type: ignore[arg-type]
     result: T = await deferred.addTimeout(seconds, clock)
     return result
+
+
+async def both(first: Awaitable[T], second: Awaitable[S]) -> tuple[T, S]:
+    """
+    The results of two things that go on at the same time. If one fails the other one is still waited for.
+
+    :raises Exception: of the one that failed, the first of them if both did.
+    """
+    deferreds: list[Deferred[Any]] = [ensureDeferred(first), ensureDeferred(second)]  # type: ignore[arg-type]
+    results: Any = await DeferredList(deferreds, consumeErrors=True)
+    for good, result in results:
+        if not good:
+            result.raiseException()
+    return results[0][1], results[1][1]
 
 
 async def to_the_end(work: Awaitable[T]) -> T:

@@ -5,6 +5,7 @@ The ``corex.*`` commands: containers.
 import posixpath
 import re
 import uuid
+from functools import partial
 from typing import Annotated, Any
 
 from msgspec import Meta, Raw, Struct
@@ -155,7 +156,8 @@ class Create(BaseCommand):
         From the plist to the first answer.
         """
         given: CreateArguments = job.arguments
-        return answer(await self._host.containers.create(given.request(), lambda text: self._host.say(job, text)))
+        say = partial(self._host.say, job)
+        return answer(await self._host.containers.create(given.request(), job.seq, say))
 
 
 @implementer(ICommand)

@@ -26,7 +26,7 @@ from core0.containers.shelf import Phase
 from core0.containers.steps import Steps, cgroups_of
 from core0.errors import Refusal
 from core0.images.images import Root
-from core0.waiting import within
+from core0.waiting import both, within
 
 FIRST_ID = 1 << 28  # of the ids that containers have, 65,536 each
 SLOTS = 24_000  # as many as fit below the ids that systemd says nobody should use
@@ -64,6 +64,13 @@ class Building:
     def _first_id(self) -> int:
         return 0 if self._request.privileged else first_id(self._container.record.slot)
 
+    @property
+    def _env(self) -> dict[str, str]:
+        """
+        Of its first process and of all jobs.
+        """
+        return {"container": "core0", **self._request.env}
+
     async def build(self) -> None:
         """
         All of it; what was done is on the container's ``undo``, also when it fails.
@@ -75,8 +82,7 @@ class Building:
         try:
             await house.in_thread(self._check)
             await steps.folder()
-            guest = await steps.guest()
-            root = await self._root()
+            guest, root = await both(steps.guest(), self._root())
             setup = await house.in_thread(self._furnish, root)
             await steps.channel()
             namespace = await guest.prepare(setup)
@@ -167,7 +173,7 @@ class Building:
             cgroups=cgroups_of(self._house, self._number),
             init=self._house.init,
             etc=Etc(f"{stage}/hosts", f"{stage}/hostname", f"{stage}/resolv.conf"),
-            env={"container": "core0", **request.env},
+            env=self._env,
             mounts=tuple(
                 Bound(f"{stage}/mount-{place}", mount.target, mount.read_only, file=not os.path.isdir(mount.source))
                 for place, mount in enumerate(request.mounts)
@@ -185,7 +191,7 @@ class Building:
             user=house.users.name(self._number),
             password=self._password,
             limits=self._request.limits,
-            env=self._request.env,
+            env=self._env,
         )
         return Join(init=init, bundle=self._bundle, cgroups=cgroups, socket=house.socket, settings=settings)
 

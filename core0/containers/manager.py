@@ -2,7 +2,7 @@
 The containers of a host.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -46,17 +46,25 @@ class Containers:
         self._containers: dict[int, Container] = {}
         self._dispatcher = Dispatcher(house)
         self._entering = self._building = 0
+        self._spoiled: set[int] = set()  # slots of which something may still be in use
         self._waiting: list[Deferred[None]] = []
         self._machine: machine.Machine | None = None
         self._boot = ""
 
-    async def recover(self, records: list[Record]) -> None:
+    async def recover(self, records: list[Record], unanswered: Collection[int]) -> None:
         """
-        Go on with those of a core0 before this one, and remove what is left of those that are dead.
+        Go on with those of a core0 before this one, and remove what is left of those that are dead, or that nobody
+        knows of.
+
+        :param unanswered: the numbers of commands that it had started and not answered.
         """
         self._boot = await self._house.in_thread(boot)
         for record in records:
-            self._containers[record.number] = self._found(record)
+            container = self._containers[record.number] = self._found(record)
+            if record.entry and record.entry in unanswered:
+                container.dying.happen("core0 ended before its corex.create was answered")
+            if not container.dying.happened:
+                self._log.info("container {number} lives on", number=record.number)
         # before anything is heard of them: what is no errand is nobody's result
         await self._dispatcher.recover(self._containers)
         for container in list(self._containers.values()):
@@ -73,8 +81,6 @@ class Containers:
             container.joined(record.corex.pid)
         else:
             container.dying.happen(f"it was {record.phase} when core0 ended")
-        if not container.dying.happened:
-            self._log.info("container {number} lives on", number=record.number)
         return container
 
     def _look_after(self, container: Container) -> None:
@@ -97,7 +103,7 @@ class Containers:
             raise Refusal(404, f"there is no container {number}; corex.list tells which there are")
         return container
 
-    async def create(self, request: Request, say: Say) -> int:
+    async def create(self, request: Request, entry: int, say: Say) -> int:
         """
         Make one.
         """
@@ -107,7 +113,7 @@ class Containers:
         password = new_password()
         self._entering += 1
         try:
-            container = await self._enter(request, runtime, password)
+            container = await self._enter(request, entry, runtime, password)
         finally:
             self._entering -= 1
         try:
@@ -120,7 +126,7 @@ class Containers:
         self._log.info("container {number} lives", number=container.number)
         return container.number
 
-    async def _enter(self, request: Request, runtime: Runtime, password: str) -> Container:
+    async def _enter(self, request: Request, entry: int, runtime: Runtime, password: str) -> Container:
         """
         A new one, with a number of its own.
         """
@@ -134,6 +140,7 @@ class Containers:
         record = Record(
             number=number,
             slot=self._free_slot(),
+            entry=entry,
             secret=house.users.hashed(password),
             boot=self._boot,
             runtime=runtime,
@@ -143,7 +150,7 @@ class Containers:
         return container
 
     def _free_slot(self) -> int:
-        taken = {container.record.slot for container in self._containers.values()}
+        taken = {container.record.slot for container in self._containers.values()} | self._spoiled
         return next(slot for slot in range(SLOTS) if slot not in taken)
 
     async def _build(self, container: Container, password: str, say: Say) -> None:
@@ -176,6 +183,8 @@ class Containers:
         finally:
             container.release()
             del self._containers[container.number]
+            if container.undo.failed:
+                self._spoiled.add(container.record.slot)
             for final in container.errands.orphaned(f"container {container.number} is gone: {reason}"):
                 self._house.dispatched.finish(final)
             container.gone.happen(None)

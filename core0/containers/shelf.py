@@ -45,6 +45,7 @@ class Life(Struct, frozen=True):
 class Record(Struct, frozen=True, kw_only=True):
     """
     :ivar slot: which range of user ids it has.
+    :ivar entry: the number of the command that makes it: as long as that is not answered nobody knows of the container.
     :ivar secret: the hash of the password of its CoreX.
     :ivar runtime: what has made it, and is to remove it.
     :ivar boot: the machine's run in which it was made: of another one nothing lives.
@@ -54,6 +55,7 @@ class Record(Struct, frozen=True, kw_only=True):
     version: int = 1
     number: int
     slot: int
+    entry: int = 0
     secret: str
     boot: str
     runtime: Runtime
@@ -96,7 +98,7 @@ class Shelf:
         except (FileNotFoundError, ValueError):
             pass
         number = max(taken, default=0) + 1
-        _write(path, str(number).encode())
+        _write(path, str(number).encode(), safely=True)
         return number
 
     def make(self, record: Record) -> str:
@@ -147,11 +149,17 @@ class Shelf:
         return sorted(found, key=lambda record: record.number)
 
 
-def _write(path: str, data: bytes) -> None:
+def _write(path: str, data: bytes, *, safely: bool = False) -> None:
+    """
+    :param safely: it has to be there after a power cut, too.
+    """
     new = path + NEW
     try:
         with open(new, "wb") as file:
             file.write(data)
+            if safely:
+                file.flush()
+                os.fsync(file.fileno())
         os.rename(new, path)
     except BaseException:
         if os.path.exists(new):

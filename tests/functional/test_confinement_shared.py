@@ -61,14 +61,14 @@ static const char *path_of(const char *pid, const char *name) {
 }
 
 static void look_into(const char *pid) {
-    const char *files[] = {"auxv", "environ", "exe", "maps", "mem", "mountinfo", "ns/mnt", "numa_maps", "pagemap",
+    const char *files[] = {"auxv", "environ", "exe", "maps", "mem", "ns/mnt", "numa_maps", "pagemap",
                            "personality", "smaps", "stack", "syscall", "fd/3", "cwd/etc", "root/etc", "io", NULL};
     const char *folders[] = {"fd", "fdinfo", "map_files", "cwd", "root", NULL};
     const char *writable[] = {"mem", "oom_score_adj", "clear_refs", "coredump_filter", "exe", NULL};
     char buffer[256], name[64];
     for (int i = 0; files[i]; i++) {
         int fd = open(path_of(pid, files[i]), O_RDONLY);
-        if (fd >= 0 && i == 16) fd = read(fd, buffer, sizeof buffer); /* io is looked at when it is read */
+        if (fd >= 0 && i == 15) fd = read(fd, buffer, sizeof buffer); /* io is looked at when it is read */
         tell(files[i], fd);
     }
     for (int i = 0; writable[i]; i++) {
@@ -164,7 +164,6 @@ static void ask_kernel(void) {
     tell("release_agent", open("/sys/fs/cgroup/pids/release_agent", O_WRONLY));
     tell("pids.max", open("/sys/fs/cgroup/pids/pids.max", O_WRONLY));
     tell("cgroup.procs", open("/sys/fs/cgroup/pids/cgroup.procs", O_WRONLY));
-    tell("lower oom_score", open("/proc/1/mem", O_RDWR));
 }
 
 static int open_for_writing(const char *path, const struct stat *found, int kind, struct FTW *place) {

@@ -105,7 +105,8 @@ class HostTests(SynchronousTestCase):
         jobs = Jobs(reactor, ledger, limit=1, waiting=1)
         self.went_down = 0
         parts = (reactor, Registry([]), ledger, jobs, None, MemoryRecords())
-        return Host(*parts, node="1:1", down=self.go_down, obstacle=lambda: obstacle)
+        none: Any = None  # it is not asked for any
+        return Host(*parts, node="1:1", containers=none, down=self.go_down, obstacle=lambda: obstacle)
 
     def go_down(self) -> None:
         """
