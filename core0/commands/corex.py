@@ -240,7 +240,7 @@ class TerminateArguments(Struct, frozen=True):
 class Terminate(BaseCommand):
     """
     End a container: TERM for its jobs, ``kill_grace``, KILL; ``true`` once every process, mount and folder of it is
-    gone.
+    gone. If something of it cannot be removed: 500, naming it; core0 tries again at its next start.
     """
 
     name = "corex.terminate"

@@ -5,11 +5,11 @@ Waiting for something to happen, or for some time.
 from collections.abc import Coroutine
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from core0.waiting import Bell, Occurrence, Turns, pause, within
+from core0.waiting import Bell, Occurrence, Turns, both, pause, to_the_end, within
 
 
 def begin(work: Coroutine[Any, Any, Any]) -> "Deferred[Any]":
@@ -320,3 +320,68 @@ class WithinTests(SynchronousTestCase):
         work.errback(ValueError("no"))
         self.failureResultOf(waiting, ValueError)
         self.assertEqual([], self.clock.getDelayedCalls())
+
+
+class BothTests(SynchronousTestCase):
+    """
+    Two things at the same time.
+    """
+
+    def setUp(self) -> None:
+        """
+        Two that have not happened.
+        """
+        self.first: Deferred[int] = Deferred()
+        self.second: Deferred[str] = Deferred()
+        self.waiting = Deferred.fromCoroutine(both(self.first, self.second))
+
+    def test_results(self) -> None:
+        """
+        Both results, whichever came first.
+        """
+        self.second.callback("b")
+        self.assertNoResult(self.waiting)
+        self.first.callback(1)
+        self.assertEqual((1, "b"), self.successResultOf(self.waiting))
+
+    def test_failure(self) -> None:
+        """
+        If one fails the other one is waited for before that is told.
+        """
+        self.first.errback(ValueError("a"))
+        self.assertNoResult(self.waiting)
+        self.second.callback("b")
+        self.failureResultOf(self.waiting, ValueError)
+
+    def test_cancelled(self) -> None:
+        """
+        Whoever gives up cancels both.
+        """
+        self.waiting.cancel()
+        self.failureResultOf(self.waiting, CancelledError)
+        self.assertTrue(self.first.called and self.second.called)
+
+
+class ToTheEndTests(SynchronousTestCase):
+    """
+    What is not left half done.
+    """
+
+    def test_cancelled(self) -> None:
+        """
+        It is waited for although somebody gave up, and then that is told.
+        """
+        work: Deferred[int] = Deferred()
+        waiting = Deferred.fromCoroutine(to_the_end(work))
+        waiting.cancel()
+        self.assertNoResult(waiting)
+        self.assertFalse(work.called)
+        work.callback(1)
+        self.failureResultOf(waiting, CancelledError)
+
+    def test_result(self) -> None:
+        """
+        Its result, or its error.
+        """
+        self.assertEqual(1, self.successResultOf(Deferred.fromCoroutine(to_the_end(succeed(1)))))
+        self.failureResultOf(Deferred.fromCoroutine(to_the_end(fail(ValueError()))), ValueError)
