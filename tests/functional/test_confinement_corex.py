@@ -73,12 +73,14 @@ def hostile() -> dict[str, bytes]:
     """
     library = compiled("gcc", LIBRARY, "-shared", "-fPIC")
     folder = "usr/lib/x86_64-linux-gnu"
-    names = ("libnss_evil.so.2", "libnss_files.so.2", "libnss_dns.so.2", "libgcc_s.so.1", "libc.so.6", "libffi.so.8")
-    names = (*names, "gconv/UTF-7.so", "gconv/ISO8859-1.so", "libseccomp.so.2", "libnss_systemd.so.2")
-    files = {f"{folder}/{name}": library for name in names}
+    libraries = [
+        *("libnss_evil.so.2", "libnss_files.so.2", "libnss_dns.so.2", "libnss_systemd.so.2", "libgcc_s.so.1"),
+        *("libc.so.6", "libffi.so.8", "libseccomp.so.2", "gconv/UTF-7.so", "gconv/ISO8859-1.so"),
+    ]
     packages = [Path(path).relative_to("/") for path in sys.path if path.endswith(("-packages", "python3.11"))]
-    modules = ("sitecustomize.py", "encodings/idna.py", "encodings/utf_7.py", "twisted/new.py", "core0/evil.py", "pwd.py")
-    files |= {f"{folder}/{name}": MODULE for folder in packages for name in modules}
+    modules = ("sitecustomize", "encodings/idna", "encodings/utf_7", "twisted/new", "core0/new", "pwd")
+    files = {f"{folder}/{name}": library for name in libraries}
+    files |= {f"{place}/{name}.py": MODULE for place in packages for name in modules}
     return {
         **files,
         "etc/ld.so.preload": f"/{folder}/libnss_evil.so.2\n".encode(),
@@ -178,8 +180,8 @@ class ProgramsOfTheHostTests(ConfinementCase):
 
     def test_unchanged(self) -> None:
         """
-        A program of the image that is a symlink to whoever starts it gets hold of the host's Python, but cannot write to
-        it, nor to the container's first program; Python, runtime and init of the host stay as they were.
+        A program of the image that is a symlink to whoever starts it gets hold of the host's Python, but can write
+        neither to it nor to the container's first program; Python, runtime and init of the host stay as they were.
         """
         programs = [os.path.realpath(sys.executable), find_init() or "", *filter(None, map(find, ("crun", "runc")))]
         before = [hashlib.sha256(Path(path).read_bytes()).digest() for path in programs]
@@ -212,8 +214,8 @@ class HostileImageTests(ConfinementCase):
 
     def test_nothing_loaded(self) -> None:
         """
-        Whatever a CoreX is asked for, to its end, it takes no code from its image: none of its libraries is mapped, none
-        has run.
+        Whatever a CoreX is asked for, to its end, it takes no code from its image: nothing in there is mapped, and
+        none of its libraries and modules has run.
         """
         mark = self.folder()
         number = self.confined(mount={str(mark): FOUND}, env={"TZ": ":/etc/localtime", "LANG": "xx_YY.UTF-7"})
@@ -234,7 +236,7 @@ class HostileImageTests(ConfinementCase):
         """
         Commands that make a CoreX do whatever it can do.
         """
-        infos = [(f"info.{name}", {}) for name in ("cpu", "disk", "mem", "nic", "os")]
+        infos: list[tuple[str, Any]] = [(f"info.{name}", {}) for name in ("cpu", "disk", "mem", "nic", "os")]
         odd = {"name": "printf", "args": ["20::\\377\\376 \\303\\n\\342\\202"], "stdin": "é €", "env": {"é": "ÿ"}}
         return [
             *infos,
@@ -255,7 +257,7 @@ def foreign(line: str) -> bool:
     """
     Whether a line of a process's table of mappings is of a file that is not the host's.
     """
-    place, rights, offset, device, inode, *names = line.split(maxsplit=5)
+    device, inode, *names = line.split(maxsplit=5)[3:]
     if inode == "0" or not names:
         return False
     try:
