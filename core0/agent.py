@@ -17,7 +17,7 @@ from zope.interface import implementer
 from core0.clock import epoch
 from core0.commands.registry import Registry
 from core0.corex_settings import Limits
-from core0.errors import Refusal, Undecodable
+from core0.errors import NoThread, Refusal, Undecodable
 from core0.interfaces import IAgent, ICommand, ICoreReactor, IJob, ILedger, IProcesses, IRecords
 from core0.jobs.job import Job
 from core0.jobs.manager import KILLED_CODE, Jobs
@@ -279,11 +279,17 @@ async def in_pool(reactor: ICoreReactor, pool: ThreadPool, work: Callable[..., T
 
     While a program is being started the limit on open files is what it was before core0 raised it; a thread that opens
     one just then is told that there are too many, and tries again.
+
+    :raises NoThread: the pool has none that is free, and the kernel gives it no other.
     """
     tries = 3
     while True:
         try:
-            result: T = await deferToThreadPool(reactor, pool, work, *arguments)
+            answer = deferToThreadPool(reactor, pool, work, *arguments)
+        except RuntimeError as error:  # of the threading module; what the work raises comes with the answer
+            raise NoThread from error
+        try:
+            result: T = await answer
             return result
         except OSError as error:
             tries -= 1

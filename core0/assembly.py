@@ -18,7 +18,6 @@ from core0.commands import COMMANDS
 from core0.commands.registry import Registry
 from core0.config import Config, Logging
 from core0.containers.manager import Containers
-from core0.containers.shelf import Record
 from core0.host import Host
 from core0.housing import Housing, Journal
 from core0.jobs.logfiles import LogFiles
@@ -29,7 +28,6 @@ from core0.reaper import Reaper
 from core0.records import Records
 from core0.redis import keys
 from core0.redis.consumer import Consumer
-from core0.redis.corex_users import CoreXUsers
 from core0.redis.ledger import Ledger
 from core0.redis.link import Link
 from core0.redis.pressure import Pressure
@@ -81,9 +79,10 @@ class Assembly:
         ground = self._ground()
         housing = Housing(self._reactor, self._config, self.node, ground.reaper, ground.surroundings, self.undo)
         records = await housing.records()
-        server = await self._serve(ground, records)
+        await self._serve(ground)
         ways_out = self._ways_out(ground)
-        containers = housing.containers(server, self.url, Journal(ways_out.writer, self.files))
+        containers = housing.containers(self.url, Journal(ways_out.writer, self.files))
+        await housing.open_again(records)
         marks = await ways_out.ledger.marks()
         await containers.recover(records, marks)
         if self._terminate:
@@ -115,29 +114,25 @@ class Assembly:
         surroundings = Surroundings.prepare()
         reaper = Reaper(self._reactor)
         reaper.install()
-        pool = ThreadPool(0, TREE_THREADS, name="core0-trees")
+        pool = ThreadPool(TREE_THREADS, TREE_THREADS, name="core0-trees")
         pool.start()
         self.undo.append(pool.stop)
         trees = find_trees(self._config.core.state_dir)
         self.undo.append(trees.close)
         return _Ground(surroundings, reaper, pool, trees)
 
-    async def _serve(self, ground: "_Ground", records: list[Record]) -> EmbeddedServer:
+    async def _serve(self, ground: "_Ground") -> None:
         """
         The server; and what a core0 before this one has left is ended before anything is made of its commands.
         """
         settings = server_settings(self._config)
         server = EmbeddedServer(self._reactor, ground.reaper, ground.surroundings, settings)
-        users = CoreXUsers(server)
-        for record in records:
-            await users.admit(record.number, record.secret)  # before it starts: they are waiting for it
         await server.start()
         self.undo.append(server.stop)
         self.url = parse(self._config.redis.url) if self._config.redis.url else server.url
         killed = await in_pool(self._reactor, ground.pool, ground.trees.kill_left)
         if killed:
             _log.warn("ended {count} processes that a core0 before this one had left", count=killed)
-        return server
 
     def _ways_out(self, ground: "_Ground") -> "_WaysOut":
         """

@@ -38,7 +38,10 @@ from core0.redis.url import RedisURL, parse
 from core0.spawn import Surroundings
 from core0.waiting import within
 
+# All threads that a CoreX ever has are started before its first job: when its container has as many processes as it may
+# have, there is none to be had, and then above all it has to be able to kill.
 TREE_THREADS = 2
+OTHER_THREADS = 2  # of the reactor's pool
 LARGEST_TABLE = 64 << 10  # bytes of a table of users that are read
 FLUSH_TIMEOUT = 5.0  # seconds for the last results at the end, if Redis is there
 
@@ -81,9 +84,11 @@ class CoreX:
         surroundings = Surroundings.prepare()
         reaper = Reaper(reactor)
         reaper.install()
+        fill(reactor.getThreadPool(), OTHER_THREADS)
         pool = ThreadPool(0, TREE_THREADS, name="corex-trees")
         pool.start()
         undo.append(pool.stop)
+        fill(pool, TREE_THREADS)
         self._ledger.start()
         undo.append(self._ledger.stop)
         self.sink.start()
@@ -139,6 +144,20 @@ class CoreX:
                     await result
             except Exception:
                 self._log.failure("cannot stop everything in order", Failure())
+
+
+def fill(pool: ThreadPool, count: int) -> None:
+    """
+    Have a pool that is started keep this many threads from now on, no more and no less. Where the kernel does not give
+    as many, those that there are have to do.
+    """
+    pool.adjustPoolsize(0, count)
+    try:
+        pool.adjustPoolsize(count, count)
+    except RuntimeError as error:  # of the threading module
+        pool.threads = [thread for thread in pool.threads if thread.ident is not None]  # others cannot be joined
+        pool.adjustPoolsize(0, max(1, len(pool.threads)))
+        CoreX._log.warn("{pool} has {count} threads: {error}", pool=pool.name, count=len(pool.threads), error=error)
 
 
 def home() -> str:

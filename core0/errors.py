@@ -41,6 +41,15 @@ class Refusal(Core0Error):
         self.code = code
 
 
+class NoThread(Refusal):
+    """
+    What may block cannot be done, for want of a thread: there are as many processes as there may be.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(503, "cannot be done now: no thread can be started; end some processes, or raise the limit")
+
+
 class Undecodable(Core0Error):
     """
     A payload is not a command.

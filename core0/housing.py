@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from core0.agent import in_pool
@@ -27,9 +29,10 @@ from core0.redis.corex_users import CoreXUsers
 from core0.redis.dispatched import Dispatched
 from core0.redis.link import Link
 from core0.redis.server import EmbeddedServer
+from core0.redis.server_settings import ServerSettings, corex_server_settings
 from core0.redis.url import RedisURL
 from core0.spawn import Surroundings
-from core0.waiting import within
+from core0.waiting import Occurrence, within
 
 FLUSH_TIMEOUT = 10.0  # seconds for the last results of containers at the end
 THREADS = 8
@@ -65,7 +68,19 @@ class Housing:
         self._pool = ThreadPool(0, THREADS, name="core0-containers")
         self._pool.start()
         undo.append(self._pool.stop)
+        self._lines = Lines(reactor, reaper, surroundings, corex_server_settings(config))
         self.shelf = Shelf(os.path.join(config.core.state_dir, "containers"))
+
+    async def open_again(self, records: list[Record]) -> None:
+        """
+        The server that living containers are waiting for; without any, what is left of one is ended.
+        """
+        for record in records:
+            await self._lines.users.admit(record.number, record.secret)  # before it starts
+        if records:
+            await self._lines.open()
+        else:
+            await self._lines.server.sweep()
 
     async def records(self) -> list[Record]:
         """
@@ -76,7 +91,7 @@ class Housing:
     async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         return await in_pool(self._reactor, self._pool, work, *arguments)
 
-    def containers(self, server: EmbeddedServer, url: RedisURL, journal: RecordSink) -> Containers:
+    def containers(self, url: RedisURL, journal: RecordSink) -> Containers:
         """
         The containers, ready to be recovered.
 
@@ -89,9 +104,7 @@ class Housing:
         dispatched.start()
         undo.append(dispatched.stop)
         undo.append(lambda: within(reactor, FLUSH_TIMEOUT, dispatched.flushed()))
-        channels = Channels(reactor, server.url)
-        channels.start()
-        undo.append(channels.stop)
+        undo.append(self._lines.stop)
         programs = Programs(reactor, self._reaper, self._surroundings)
         nursery = Nursery(reactor, self._reaper, self._surroundings)
         undo.append(nursery.stop)
@@ -104,16 +117,17 @@ class Housing:
             images=images,
             runner=lambda runtime: Runner(reactor, programs, runtime, os.path.join(run, runtime.name)),
             nursery=nursery,
-            channels=channels,
-            users=CoreXUsers(server),
+            channels=self._lines.channels,
+            users=self._lines.users,
             dispatched=dispatched,
             in_thread=self._in_thread,
             journal=journal,
             run=run,
             init=find_init() or "",
             family=family(config.core.state_dir),
-            socket=config.redis.socket,
-            shared=server.shared,
+            socket=self._lines.server.url.path,
+            open=self._lines.open,
+            private=(config.core.run_dir, config.core.state_dir, os.path.dirname(config.redis.socket)),
             storage=config.containers.storage,
             settings=self._settings(),
         )
@@ -143,6 +157,51 @@ class Housing:
             stats_interval=jobs.stats_interval,
             levels=tuple(self._config.logging.levels),
         )
+
+
+class Lines:
+    """
+    The server that CoreX speak to, and core0's way to it. It is there as soon as there is a container.
+    """
+
+    def __init__(self, reactor: Any, reaper: Reaper, surroundings: Surroundings, settings: ServerSettings) -> None:
+        self.server = EmbeddedServer(reactor, reaper, surroundings, settings)
+        self.users = CoreXUsers(self.server)
+        self.channels = Channels(reactor, self.server.url)
+        self._opened: Occurrence[Failure | None] | None = None
+        self._starting: Deferred[None] | None = None
+
+    async def open(self) -> None:
+        """
+        Start it, unless that was done; whoever comes second waits for the same.
+
+        :raises ServerFailed: it does not come up; the next one tries again.
+        """
+        if self._opened is None:
+            self._opened = Occurrence()
+            self._starting = Deferred.fromCoroutine(self._start())
+            self._starting.addBoth(self._heard, self._opened)
+        failure = await self._opened.wait()
+        if failure is not None:
+            failure.raiseException()
+
+    async def _start(self) -> None:
+        await self.server.start()
+        self.channels.start()
+
+    def _heard(self, result: Failure | None, opened: Occurrence[Failure | None]) -> None:
+        if result is not None:
+            self._opened = None
+        opened.happen(result)
+
+    async def stop(self) -> None:
+        """
+        Leave what was said to the next core0.
+        """
+        if self._starting is not None:
+            self._starting.cancel()
+            self.channels.stop()
+            await self.server.stop()
 
 
 def family(state_dir: str) -> str:

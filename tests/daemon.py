@@ -208,7 +208,7 @@ class Daemon:
         """
         A client of its server.
         """
-        return redis.Redis(unix_socket_path=self.socket, **{"socket_timeout": None, **keywords})
+        return redis.Redis(**{"unix_socket_path": self.socket, "socket_timeout": None, **keywords})
 
     def push(self, command: str, arguments: Any = None, *, id: str | None = None, **fields: Any) -> str:
         """

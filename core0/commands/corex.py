@@ -40,10 +40,12 @@ class LimitArguments(Struct, frozen=True):
 
 
 def _check_url(field: str, value: str) -> None:
-    if not value.startswith(_SCHEMES):
-        raise ValueError(f"@{field}: expected a URL (http, https, file) or an absolute path, got {shown(value)}")
-    if any(ord(letter) < 33 for letter in value.partition("://")[0]) or "\0" in value:
-        raise ValueError(f"@{field}: expected no blanks or control characters, got {shown(value)}")
+    # all else about it is judged where it is used; a URL may hold a password, which is not repeated
+    if not value.lower().startswith(_SCHEMES):
+        found = shown(value.partition("://")[0])
+        raise ValueError(f"@{field}: expected a URL (http, https, file) or an absolute path, got {found}")
+    if "\0" in value:
+        raise ValueError(f"@{field}: expected no NUL character")
 
 
 class CreateArguments(Struct, frozen=True):
@@ -167,7 +169,8 @@ class List(BaseCommand):
 
     * ``cpu`` (number): what all its processes use, in % of one core since the last look, 0 at the first.
     * ``rss``, ``vms``, ``swap`` (integers): their memory in bytes.
-    * ``hostname``, ``plist`` (strings): as asked for.
+    * ``hostname`` (string): as asked for.
+    * ``plist`` (string): where its root file system is from; of a URL without user, password and query.
     * ``pid`` (integer): its first process, as the host sees it.
     * ``started`` (integer): when its CoreX had answered, in ms since the epoch.
     * ``network`` (list), ``port``, ``mount`` (objects): as asked for.

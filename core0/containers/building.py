@@ -23,8 +23,9 @@ from core0.containers.orders import Join
 from core0.containers.rootfs import Bind, Setup, staging_place
 from core0.containers.runtime import RuntimeFailed
 from core0.containers.shelf import Phase
+from core0.containers.sources import resolved
 from core0.containers.steps import Steps, cgroups_of
-from core0.errors import Refusal
+from core0.errors import Refusal, ServerFailed
 from core0.images.images import Root
 from core0.waiting import both, within
 
@@ -59,6 +60,7 @@ class Building:
         self._number = container.number
         self._place = house.shelf.place(self._number)
         self._bundle = os.path.join(self._place, "bundle")
+        self._sources: list[str] = []  # of the mounts, where they lead to
 
     @property
     def _first_id(self) -> int:
@@ -81,8 +83,10 @@ class Building:
         steps = Steps(house, container)
         try:
             await house.in_thread(self._check)
+            await house.open()
             await steps.folder()
             guest, root = await both(steps.guest(), self._root())
+            container.record = replace(container.record, shown=root.plist)
             setup = await house.in_thread(self._furnish, root)
             await steps.channel()
             namespace = await guest.prepare(setup)
@@ -93,7 +97,7 @@ class Building:
             container.joined(corex)
             await self._first_word()
             await house.in_thread(house.shelf.save, container.record)
-        except (GuestFailed, RuntimeFailed, OSError) as error:
+        except (GuestFailed, RuntimeFailed, ServerFailed, OSError) as error:
             raise Refusal(503, f"cannot start container {number}: {error}") from error
 
     async def _root(self) -> Root:
@@ -105,12 +109,9 @@ class Building:
         """
         Whatever is wrong and can be known before anything is done.
         """
-        if not self._house.shared and not self._request.privileged:
-            text = "its CoreX would not reach Redis; leave [redis] socket out, so that it is below [core] run_dir"
-            raise Refusal(503, f"cannot start container {self._number}: {text}")
-        for mount in self._request.mounts:
-            if not os.path.exists(mount.source):
-                raise Refusal(400, f"arguments.mount: there is no {mount.source!r} on the host; make it first")
+        # who is root of the host anyway sees all of it
+        private = () if self._request.privileged else self._house.private
+        self._sources = [resolved(mount.source, private) for mount in self._request.mounts]
 
     def _furnish(self, root: Root) -> Setup:
         """
@@ -159,9 +160,9 @@ class Building:
 
     def _binds(self) -> Iterator[Bind]:
         for name, _ in self._etc():
-            yield Bind(os.path.join(self._place, "etc", name), name, mapped=False)
-        for place, mount in enumerate(self._request.mounts):
-            yield Bind(mount.source, f"mount-{place}", mount.read_only)
+            yield Bind(os.path.join(os.path.realpath(self._place), "etc", name), name, mapped=False)
+        for place, (source, mount) in enumerate(zip(self._sources, self._request.mounts, strict=True)):
+            yield Bind(source, f"mount-{place}", mount.read_only)
 
     def _spec(self, stage: str) -> Spec:
         request = self._request
@@ -175,8 +176,8 @@ class Building:
             etc=Etc(f"{stage}/hosts", f"{stage}/hostname", f"{stage}/resolv.conf"),
             env=self._env,
             mounts=tuple(
-                Bound(f"{stage}/mount-{place}", mount.target, mount.read_only, file=not os.path.isdir(mount.source))
-                for place, mount in enumerate(request.mounts)
+                Bound(f"{stage}/mount-{place}", mount.target, mount.read_only, file=not os.path.isdir(source))
+                for place, (source, mount) in enumerate(zip(self._sources, request.mounts, strict=True))
             ),
             limits=Limits(request.limits.memory, request.limits.cpu, request.limits.pids),
             privileged=request.privileged,

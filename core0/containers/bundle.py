@@ -162,11 +162,11 @@ def _mounts(spec: Spec) -> list[dict[str, Any]]:
         _mount("/sys/fs/cgroup", "cgroup", "cgroup", *_READ, "relatime", *access),
         _mount("/tmp", "tmpfs", "tmpfs", "nosuid", "nodev", "mode=1777"),
     ]
-    for name, source in (("hosts", spec.etc.hosts), ("hostname", spec.etc.hostname), ("resolv.conf", spec.etc.resolv)):
-        if source:
-            mounts.append(_mount(f"/etc/{name}", "bind", source, "bind", "rprivate", *_READ))
-    mounts += [_bound(spec, mount) for mount in spec.mounts]
-    return mounts
+    etc = (("hosts", spec.etc.hosts), ("hostname", spec.etc.hostname), ("resolv.conf", spec.etc.resolv))
+    given = [_mount(f"/etc/{name}", "bind", path, "bind", "rprivate", *_READ) for name, path in etc if path]
+    given += [_bound(spec, mount) for mount in spec.mounts]
+    # what is mounted later hides what is below its place: so the deeper the later
+    return mounts + sorted(given, key=lambda mount: mount["destination"].count("/"))
 
 
 def _mount(target: str, kind: str, source: str, *options: str) -> dict[str, Any]:

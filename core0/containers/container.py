@@ -24,6 +24,8 @@ class Container:
     :ivar undo: removes all that there is of it.
     :ivar first_word: happens when its CoreX says that it is there, with ""; or if there will be none, with the reason.
     :ivar dying: happens when its first process or its CoreX has ended, with the reason.
+    :ivar emptied: happens when it has no processes any more, and is only listened to until all is heard.
+    :ivar heard: all is.
     :ivar gone: happens when nothing of it is left.
     """
 
@@ -41,6 +43,8 @@ class Container:
         self.meter = Meter()
         self.first_word: Occurrence[str] = Occurrence()
         self.dying: Occurrence[str] = Occurrence()
+        self.emptied: Occurrence[None] = Occurrence()
+        self.heard = False
         self.gone: Occurrence[None] = Occurrence()
 
     @property

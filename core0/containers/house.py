@@ -2,7 +2,7 @@
 What containers are made with.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -108,8 +108,9 @@ class House:
     :ivar run: folder of what the runtime keeps.
     :ivar init: the program that is the first process of each.
     :ivar family: the name that all cgroups of this core0's containers are below.
-    :ivar socket: of the local server.
-    :ivar shared: whether a CoreX in a user namespace may connect to it.
+    :ivar socket: of that server.
+    :ivar open: has the server started that CoreX speak to; it raises :class:`core0.errors.ServerFailed`.
+    :ivar private: folders of the host that no container may see, see :func:`core0.containers.sources.resolved`.
     :ivar storage: of contents, where a container does not say; empty: beside its plist.
     :ivar settings: of each CoreX, but for what is its own.
     """
@@ -128,6 +129,7 @@ class House:
     init: str
     family: str
     socket: str
-    shared: bool
+    open: Callable[[], Awaitable[None]]
+    private: tuple[str, ...]
     storage: str
     settings: Settings

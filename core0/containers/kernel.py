@@ -31,7 +31,7 @@ PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 
 # the same on every architecture since 5.0; below, those that are older
-_OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
+_OPEN_TREE, _MOVE_MOUNT, _OPENAT2, _MOUNT_SETATTR = 428, 429, 437, 442
 _NUMBERS = {
     "x86_64": {"keyctl": 250, "seccomp": 317},
     "aarch64": {"keyctl": 219, "seccomp": 277},
@@ -40,6 +40,7 @@ _AT_FDCWD = -100
 _AT_EMPTY_PATH, _AT_RECURSIVE = 0x1000, 0x8000
 _OPEN_TREE_CLONE, _OPEN_TREE_CLOEXEC = 1, os.O_CLOEXEC
 _MOVE_MOUNT_F_EMPTY_PATH = 4
+_RESOLVE_NO_SYMLINKS = 4
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 _SECCOMP_SET_MODE_FILTER = 1
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -51,6 +52,10 @@ _libc.prctl.restype = ctypes.c_int
 
 class _MountAttributes(ctypes.Structure):
     _fields_ = [(name, ctypes.c_uint64) for name in ("attr_set", "attr_clr", "propagation", "userns_fd")]
+
+
+class _How(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in ("flags", "mode", "resolve")]
 
 
 class _Capabilities(ctypes.Structure):
@@ -105,6 +110,15 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str
     words = [os.fsencode(word) or None for word in (source, target, kind)]
     result = _libc.mount(*words, ctypes.c_ulong(flags), os.fsencode(options) or None)
     _checked(result, f"mount {kind or source} at {target}")
+
+
+def find(path: str) -> int:
+    """
+    An ``O_PATH`` descriptor of what is at a path in which nothing is a symlink.
+    """
+    how = _How(os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_NO_SYMLINKS)
+    size = ctypes.sizeof(how)
+    return _call(f"openat2 {path}", _OPENAT2, _AT_FDCWD, os.fsencode(path), ctypes.byref(how), size)
 
 
 def clone_tree(path: str | int, *, recursive: bool = True) -> int:

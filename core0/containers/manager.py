@@ -2,10 +2,10 @@
 The containers of a host.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -17,6 +17,7 @@ from core0.containers.container import Container
 from core0.containers.dispatch import Dispatcher
 from core0.containers.house import House
 from core0.containers.probe import Runtimes
+from core0.containers.remains import Remains
 from core0.containers.request import Request
 from core0.containers.runtime import Runtime
 from core0.containers.shelf import Phase, Record, boot
@@ -25,9 +26,10 @@ from core0.errors import Refusal
 from core0.interfaces import IContainers
 from core0.messages import Command
 from core0.values import Usage
-from core0.waiting import to_the_end
+from core0.waiting import to_the_end, within
 
 MOST_BUILT = 20  # at once: the kernel does much of it one after another, and each takes memory
+LAST_WORDS = 10.0  # seconds for what containers have said, when core0 ends and takes them with it
 
 
 @implementer(IContainers)
@@ -59,6 +61,10 @@ class Containers:
         :param unanswered: the numbers of commands that it had started and not answered.
         """
         self._boot = await self._house.in_thread(boot)
+        lost = await self._house.in_thread(self._house.shelf.unreadable)
+        # before anybody gets their user ids
+        for sweep in [Deferred.fromCoroutine(Remains(self._house, number).sweep()) for number in lost]:
+            await sweep
         for record in records:
             container = self._containers[record.number] = self._found(record)
             if record.entry and record.entry in unanswered:
@@ -185,8 +191,11 @@ class Containers:
             del self._containers[container.number]
             if container.undo.failed:
                 self._spoiled.add(container.record.slot)
-            for final in container.errands.orphaned(f"container {container.number} is gone: {reason}"):
-                self._house.dispatched.finish(final)
+            if container.heard:
+                for final in container.errands.orphaned(f"container {container.number} is gone: {reason}"):
+                    self._house.dispatched.finish(final)
+            # else the answers may be there: the next core0 reads them
+            container.emptied.happen(None)
             container.gone.happen(None)
 
     async def terminate(self, number: int) -> None:
@@ -198,7 +207,13 @@ class Containers:
             raise Refusal(
                 409, f"cannot terminate container {number} while it is {container.phase}; kill its corex.create"
             )
-        await to_the_end(self._remove(container, "it was terminated"))
+        in_background(self._remove(container, "it was terminated"))
+        try:
+            await container.gone.wait()
+        except CancelledError:
+            # what it has said cannot be passed on while the clients' server is away: not even core0 can stop that
+            await to_the_end(container.emptied.wait())
+            raise
         left = "; ".join(container.undo.failed)
         if left:
             text = (
@@ -225,11 +240,17 @@ class Containers:
 
     async def terminate_all(self) -> None:
         """
-        For a core0 that takes its containers with it.
+        For a core0 that takes its containers with it. What they have said, if it cannot be passed on, the next one reads.
         """
         living = [container for container in self._containers.values() if container.phase == Phase.LIVE]
-        for removal in [Deferred.fromCoroutine(self._remove(each, "core0 was stopped")) for each in living]:
-            await removal
+        for each in living:
+            in_background(self._remove(each, "core0 was stopped"))
+        for each in living:
+            await each.emptied.wait()
+        try:
+            await within(self._house.reactor, LAST_WORDS, _gone(living))
+        except TimeoutError:
+            self._log.warn("not everything that containers have said could be passed on; the next core0 does it")
 
     def leave(self) -> None:
         """
@@ -237,6 +258,11 @@ class Containers:
         """
         for container in self._containers.values():
             container.release()
+
+
+async def _gone(containers: Sequence[Container]) -> None:
+    for container in containers:
+        await container.gone.wait()
 
 
 def _measure(containers: list[Container]) -> list[Usage]:
@@ -256,7 +282,7 @@ def _description(container: Container, usage: Usage) -> dict[str, Any]:
         "vms": usage.vms,
         "swap": usage.swap,
         "hostname": request.name(container.number),
-        "plist": request.plist,
+        "plist": record.shown,
         "pid": record.init.pid if record.init else 0,
         "started": record.started,
         "network": [],

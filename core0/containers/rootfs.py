@@ -22,6 +22,7 @@ class Bind(Struct, frozen=True):
     """
     Something of the host, staged as ``name`` for the runtime to bind into the container.
 
+    :ivar source: a path in which nothing is a symlink.
     :ivar mapped: its owners are those that the host sees, by the ids of the container; else it belongs to the container
         already.
     """
@@ -135,15 +136,29 @@ def _bound_tree(bind: Bind, mapped: int) -> int:
     """
     With mapped ids where the file system can: elsewhere its files belong to nobody inside.
     """
-    tree = kernel.clone_tree(bind.source)
+    # who can write beside it may have put a symlink there since it was looked at
+    found = kernel.find(bind.source)
+    try:
+        tree = kernel.clone_tree(found)
+    finally:
+        os.close(found)
     if mapped >= 0 and bind.mapped:
-        try:
-            kernel.set_attributes(tree, kernel.MOUNT_ATTR_IDMAP, user_namespace=mapped)
-        except OSError:
-            pass
+        _map_ids(tree, mapped)
     if bind.read_only:
         kernel.set_attributes(tree, kernel.MOUNT_ATTR_RDONLY)
     return tree
+
+
+def _map_ids(tree: int, mapped: int) -> None:
+    """
+    Of all that is mounted in it; or, where one of these cannot, of its top alone.
+    """
+    for recursive in (True, False):
+        try:
+            kernel.set_attributes(tree, kernel.MOUNT_ATTR_IDMAP, user_namespace=mapped, recursive=recursive)
+            return
+        except OSError:
+            continue
 
 
 def user_namespace(first_id: int) -> int:

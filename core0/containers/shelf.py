@@ -15,12 +15,21 @@ from twisted.logger import Logger
 
 from core0.containers.request import Request
 from core0.containers.runtime import Runtime
+from core0.errors import Core0Error
 from core0.images.removal import remove
 
 LAST = "last"
 NEW = ".new"  # behind the name of a file while it is written
 RECORD = "container.json"
+LARGEST = 64 << 20  # bytes of a record
+VERSION = 1
 _log = Logger()
+
+
+class Unreadable(Core0Error):
+    """
+    A record that says nothing which this core0 understands; the text names it.
+    """
 
 
 class Phase(StrEnum):
@@ -47,12 +56,13 @@ class Record(Struct, frozen=True, kw_only=True):
     :ivar slot: which range of user ids it has.
     :ivar entry: the number of the command that makes it: as long as that is not answered nobody knows of the container.
     :ivar secret: the hash of the password of its CoreX.
+    :ivar shown: where its root is from, without what is secret in that.
     :ivar runtime: what has made it, and is to remove it.
     :ivar boot: the machine's run in which it was made: of another one nothing lives.
     :ivar started: in ms since the epoch.
     """
 
-    version: int = 1
+    version: int = VERSION
     number: int
     slot: int
     entry: int = 0
@@ -60,6 +70,7 @@ class Record(Struct, frozen=True, kw_only=True):
     boot: str
     runtime: Runtime
     request: Request
+    shown: str = ""
     phase: Phase = Phase.CREATING
     started: int = 0
     init: Life | None = None
@@ -130,28 +141,83 @@ class Shelf:
 
     def records(self) -> list[Record]:
         """
-        Of all containers. A folder without a record that can be read is removed: nothing of it can have been started.
+        Of all containers whose record can be read. A folder without one is removed: nothing of it was ever started.
+
+        :raises Core0Error: a record, or the folder, cannot be read now; then nothing may be made of its absence.
         """
         found: list[Record] = []
-        for name in os.listdir(self.folder) if os.path.isdir(self.folder) else ():
-            if name == LAST + NEW:
-                remove(os.path.join(self.folder, name))  # core0 was killed while it wrote
-            if not name.isdigit():
-                continue
+        for number in self._numbers():
             try:
-                with open(os.path.join(self.folder, name, RECORD), "rb") as file:
-                    found.append(msgspec.json.decode(file.read(), type=Record))
-            except (OSError, msgspec.MsgspecError) as error:
-                _log.error(
-                    "nothing is known of container {name} any more: {error}; removing it", name=name, error=error
-                )
-                self.remove(int(name))
+                found.append(self._read(number))
+            except FileNotFoundError:
+                _log.error("container {number} was never begun; removing its folder", number=number)
+                self._discard(number)
+            except Unreadable as error:
+                _log.error("{error}", error=error)
         return sorted(found, key=lambda record: record.number)
+
+    def unreadable(self) -> list[int]:
+        """
+        The numbers of containers that have a record, which nobody can make anything of. They may live.
+
+        :raises Core0Error: one cannot be read now.
+        """
+        found: list[int] = []
+        for number in self._numbers():
+            try:
+                self._read(number)
+            except FileNotFoundError:
+                pass
+            except Unreadable:
+                found.append(number)
+        return sorted(found)
+
+    def _numbers(self) -> list[int]:
+        try:
+            names = os.listdir(self.folder)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise Core0Error(f"{self.folder}: {error.strerror}") from error
+        if LAST + NEW in names:
+            remove(os.path.join(self.folder, LAST + NEW))  # core0 was killed while it wrote
+        return [int(name) for name in names if name.isascii() and name.isdigit()]
+
+    def _read(self, number: int) -> Record:
+        """
+        :raises FileNotFoundError: there is none.
+        :raises Unreadable: it says nothing that this core0 understands.
+        :raises Core0Error: it cannot be read now.
+        """
+        path = os.path.join(self.place(number), RECORD)
+        try:
+            with open(path, "rb") as file:
+                text = file.read(LARGEST)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise Core0Error(f"{path}: {error.strerror}") from error
+        try:
+            record = msgspec.json.decode(text, type=Record)
+        except msgspec.MsgspecError as error:
+            raise Unreadable(f"{path} cannot be read: {error}") from error
+        if (record.version, record.number) != (VERSION, number):
+            raise Unreadable(
+                f"{path} cannot be read: expected version {VERSION} of container {number}, "
+                f"got version {record.version} of container {record.number}"
+            )
+        return record
+
+    def _discard(self, number: int) -> None:
+        try:
+            self.remove(number)
+        except OSError as error:
+            raise Core0Error(f"{self.place(number)} cannot be removed: {error.strerror}") from error
 
 
 def _write(path: str, data: bytes, *, safely: bool = False) -> None:
     """
-    :param safely: it has to be there after a power cut, too.
+    :param safely: it, and that it is the new one, has to be there after a power cut, too.
     """
     new = path + NEW
     try:
@@ -161,10 +227,23 @@ def _write(path: str, data: bytes, *, safely: bool = False) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         os.rename(new, path)
+        if safely:
+            _sync(os.path.dirname(path))
     except BaseException:
         if os.path.exists(new):
             os.unlink(new)
         raise
+
+
+def _sync(folder: str) -> None:
+    """
+    The names in a folder, too, have to be there after a power cut.
+    """
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def boot() -> str:

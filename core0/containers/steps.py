@@ -85,7 +85,9 @@ class Steps:
         """
         What its CoreX said last may be answers.
         """
+        self._container.emptied.happen(None)
         await self._house.channels.drained(self._number)
+        self._container.heard = True
         await self._house.channels.close(self._number)
 
     async def run(self, bundle: str, namespace: str, pid_file: str) -> int:

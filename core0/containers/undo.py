@@ -5,6 +5,7 @@ What was done, and how it is undone: in reverse, all of it, whatever fails on th
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -36,6 +37,10 @@ class Undo:
             result = step()
             if result is not None:
                 await result
+        except CancelledError:
+            # on purpose, so no failure to be looked into
+            self.failed.append(f"{name} (cancelled)")
+            self._log.warn("{what}: not undone, cancelled: {name}", what=self._what, name=name)
         except Exception as error:
             self.failed.append(f"{name} ({error})")
             self._log.failure("{what}: cannot undo: {name}", Failure(), what=self._what, name=name)

@@ -20,7 +20,7 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from core0.clock import epoch
-from core0.errors import Refusal
+from core0.errors import NoThread, Refusal
 from core0.interfaces import (
     ICoreReactor,
     IJob,
@@ -152,7 +152,11 @@ class Places:
             raise silent
         answer: Occurrence[Any] = Occurrence()
         self._asked[answer] = now
-        deferToThreadPool(self._reactor, self._pool, _look, program, env).addBoth(self._heard, answer)
+        try:
+            deferToThreadPool(self._reactor, self._pool, _look, program, env).addBoth(self._heard, answer)
+        except RuntimeError as error:
+            del self._asked[answer]
+            raise NoThread from error
         try:
             await within(self._reactor, ANSWER, answer.wait())
         except TimeoutError as error:
@@ -244,7 +248,7 @@ class Processes:
         """
         In a thread that none but trees wait for.
         """
-        await self._in_pool(tree.signal, number)
+        await self._in_thread(tree.signal, number)
 
     def _start(self, program: Program, launch: Launch, output: Output) -> tuple[Child, Printing, ITree, int]:
         protocol = Printing(self._reactor, output, None if program.stdin is None else program.stdin.encode())
@@ -314,7 +318,11 @@ class Processes:
         """
         Wait for a thread to its end, cancelled or not: it must not meet the tree when that is another job's.
         """
-        await to_the_end(self._in_pool(work, *arguments))
+        try:
+            await to_the_end(self._in_pool(work, *arguments))
+        except NoThread:
+            # in the reactor, which it holds up: a tree that nobody can end is worse
+            work(*arguments)
 
     @staticmethod
     def _outcome(protocol: Printing, output: Output, cut: bool) -> Outcome:

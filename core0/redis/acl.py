@@ -27,6 +27,7 @@ QUEUES = (keys.SHARED_QUEUE, f"{keys.SHARED_QUEUE}:[0-9]*:[0-9]*")
 WRITABLE = (*QUEUES, keys.result("*"), keys.LOGS, keys.stream("*"))
 READABLE = (keys.REJECTED, keys.stats("*"))
 ADMIN = "core0"
+NOBODY = ("off", "resetpass", "resetkeys", "resetchannels", "-@all")
 
 
 def hashed(password: str) -> str:

@@ -30,7 +30,7 @@ TURN = 64  # containers looked at in one step
 SENT_BYTES = 32 << 20  # orders on their way at once
 LOOK = 1.0  # seconds between looks without being told
 RETRY = 1.0  # seconds
-DRAINED, DRAINING = 10.0, 0.005  # seconds: at most, and between looks
+DRAINING = 0.005  # seconds between the first looks whether all is taken
 
 
 class Channels:
@@ -51,6 +51,7 @@ class Channels:
         self._looked = 0.0
         self._incoming, self._outgoing = Bell(), Bell()
         self._receiving: set[Deferred[None]] = set()
+        self._stopped = False
         self._tasks = (Task("orders are not sent any more"), Task("nothing is received from containers any more"))
 
     def start(self) -> None:
@@ -65,6 +66,7 @@ class Channels:
         """
         Leave everything as it is, for the next start.
         """
+        self._stopped = True
         for task in self._tasks:
             task.stop()
         for receiving in tuple(self._receiving):
@@ -84,6 +86,8 @@ class Channels:
     async def close(self, number: int) -> None:
         """
         Look at it no more, and delete its lists. Its user is to be dismissed before.
+
+        :raises twisted.internet.defer.CancelledError: this was stopped; the lists may be there still.
         """
         channel = self._channels.pop(number, None)
         if channel is None:
@@ -93,7 +97,7 @@ class Channels:
         self._changed.pop(number, None)
         self._loaded.pop(number, None)
         while True:
-            connection = await self._link.up()
+            connection = await self._up()
             try:
                 await connection.command("UNLINK", *channel.keys)
                 return
@@ -102,12 +106,14 @@ class Channels:
 
     async def drained(self, number: int) -> None:
         """
-        Wait until all results are taken that a container has left, at most some seconds. Nobody is to add any.
+        Wait until all results are taken that a container has left, however long that takes. Nobody is to add any.
+
+        :raises twisted.internet.defer.CancelledError: this was stopped before; what is left stays where it is.
         """
         channel = self._channels.get(number)
-        deadline = self._reactor.seconds() + DRAINED
-        while channel is not None and self._reactor.seconds() < deadline:
-            connection = await self._link.up()
+        wait = DRAINING
+        while channel is not None:
+            connection = await self._up()
             try:
                 # what is taken is removed once it is safely written
                 if not await connection.command("LLEN", channel.keys[1]):
@@ -115,7 +121,14 @@ class Channels:
             except Lost:
                 pass
             self._mark(channel)
-            await pause(self._reactor, DRAINING)
+            await pause(self._reactor, wait)
+            wait = min(2 * wait, LOOK)
+
+    async def _up(self) -> Connection:
+        connection = None if self._stopped else await self._link.up()
+        if connection is None or self._stopped:
+            raise CancelledError
+        return connection
 
     def send(self, number: int, line: bytes) -> None:
         """

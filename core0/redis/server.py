@@ -100,13 +100,6 @@ class EmbeddedServer:
         self.url = RedisURL(path=settings.socket, username=acl.ADMIN, password=self._password)
         self._users = Users(reactor, self.url)
 
-    @property
-    def shared(self) -> bool:
-        """
-        Whether a CoreX in a user namespace may connect.
-        """
-        return self._settings.shared
-
     async def start(self) -> RunningServer:
         """
         Start it, after whatever a killed core0 left, and watch it from then on.
@@ -124,8 +117,17 @@ class EmbeddedServer:
         for folder in (settings.run_dir, os.path.dirname(settings.socket), settings.folder):
             os.makedirs(folder, mode=0o700, exist_ok=True)
         guard_privately(settings.guard)
-        if settings.shared:
+        if not settings.clients:
             os.chmod(os.path.dirname(settings.socket), 0o711)
+
+    async def sweep(self) -> None:
+        """
+        End whatever a core0 before this one has left of it, without starting it.
+        """
+        if os.path.isdir(self._settings.folder):
+            self._prepare()
+            await self._lock.take()
+            self._lock.release()
 
     async def _start(self) -> RunningServer:
         program = find_program(self._settings.program)

@@ -16,6 +16,8 @@ from core0.errors import Core0Error, ServerFailed
 from core0.redis import acl
 
 MOST_UNREAD = 128 << 20  # bytes: twice the largest result
+LEAST_FOR_COREX = 256 << 20  # bytes of memory of the server that CoreX speak to
+SHARE_OF_COREX = 4  # or so much less than that of the clients
 UNREAD_FOR_LONG, LONG = 32 << 20, 60  # bytes, seconds: who reads at all is done by then
 
 
@@ -29,6 +31,8 @@ class ServerSettings:
     :ivar listen: host and port, or None.
     :ivar password: of clients on TCP; None without.
     :ivar unread: bytes of replies that one connection may leave unread.
+    :ivar clients: whether it serves clients. The other one serves CoreX: each with a password of its own, and led by
+        core0 into the folder of the socket, for it is somebody else for the file system.
     """
 
     program: str
@@ -40,20 +44,14 @@ class ServerSettings:
     password: str | None = None
     unread: int = MOST_UNREAD
 
-    @property
-    def shared(self) -> bool:
-        """
-        Whether a CoreX that enters the socket's folder, which core0 hands to it, may connect: it is somebody else for
-        the file system, and cannot come through the guard by itself. A socket that was put elsewhere is core0's alone.
-        """
-        return os.path.dirname(os.path.dirname(self.socket)) == self.run_dir
+    clients: bool = True
 
     @property
     def guard(self) -> str:
         """
         The folder that keeps everybody else away from the socket.
         """
-        return self.run_dir if self.shared else os.path.dirname(self.socket)
+        return os.path.dirname(self.socket) if self.clients else self.run_dir
 
 
 def find_program(program: str) -> str:
@@ -84,7 +82,7 @@ def configuration(settings: ServerSettings, admin_password: str, users: Mapping[
         "port 0" if settings.listen is None else f"port {settings.listen[1]}",
         *([f'bind "{settings.listen[0]}"'] if settings.listen is not None else ()),
         f"unixsocket {_quoted(settings.socket)}",
-        f"unixsocketperm {'777' if settings.shared else '700'}",
+        f"unixsocketperm {'700' if settings.clients else '777'}",
         "databases 1",
         "daemonize no",
         "loglevel warning",
@@ -101,7 +99,7 @@ def configuration(settings: ServerSettings, admin_password: str, users: Mapping[
         "maxclients 10000",
         "tcp-keepalive 60",
         "lua-time-limit 60000",
-        f"user default {' '.join(acl.client_rules(settings.password))}",
+        f"user default {' '.join(acl.client_rules(settings.password) if settings.clients else acl.NOBODY)}",
         f"user {acl.ADMIN} {' '.join(acl.admin_rules(admin_password))}",
         *(f"user {name} {' '.join(rules)}" for name, rules in users.items()),
     ]
@@ -112,23 +110,44 @@ def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+def corex_server_settings(config: Config) -> ServerSettings:
+    """
+    The settings of the server that CoreX speak to. It is another one than that of the clients: who is on a server may
+    always try to be somebody else there, and a client needs no password.
+    """
+    run_dir = os.path.join(config.core.run_dir, "corex")
+    return ServerSettings(
+        program=config.redis.server,
+        socket=os.path.join(run_dir, "sock", "redis.sock"),
+        folder=os.path.join(config.core.state_dir, "corex"),
+        run_dir=run_dir,
+        memory=max(LEAST_FOR_COREX, _memory(config) // SHARE_OF_COREX),
+        unread=max(MOST_UNREAD, 2 * config.redis.max_command + MOST_UNREAD // 2),
+        clients=False,
+    )
+
+
+def _memory(config: Config) -> int:
+    memory = config.redis.max_memory
+    if isinstance(memory, str):
+        whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return whole * int(memory.rstrip("%")) // 100
+    return memory
+
+
 def server_settings(config: Config) -> ServerSettings:
     """
-    Its settings, with its password read or made.
+    The settings of the clients' server, with its password read or made.
 
     :raises Core0Error: the password file cannot be used.
     """
     redis = config.redis
-    memory = redis.max_memory
-    if isinstance(memory, str):
-        whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        memory = whole * int(memory.rstrip("%")) // 100
     return ServerSettings(
         program=redis.server,
         socket=redis.socket,
         folder=os.path.join(config.core.state_dir, "redis"),
         run_dir=os.path.join(config.core.run_dir, "redis"),
-        memory=memory,
+        memory=_memory(config),
         listen=split_host(redis.listen) if redis.listen else None,
         password=client_password(redis.password_file) if redis.listen else None,
         # core0 itself takes several of the largest commands in one reply

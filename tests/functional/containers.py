@@ -19,6 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
+import redis
+
 from core0.containers import groups
 from core0.containers.kernel import PR_SET_CHILD_SUBREAPER, prctl
 from core0.containers.probe import missing as lacking
@@ -174,10 +176,15 @@ class Traces:
         """
         Users and keys of containers.
         """
-        with self._daemon.redis(username=OBSERVER, password="-", decode_responses=True) as client:
-            users = [name for name in client.execute_command("ACL", "USERS") if name.startswith("corex-")]
-            patterns = ("core:default:core-*", "corex:results:*", "core0:corex:*", "core0:dispatched:*")
-            return sorted(users + [key for pattern in patterns for key in client.scan_iter(pattern, 10_000)])
+        found: list[str] = []
+        for client in (observer(self._daemon), observer(self._daemon, inner=True)):
+            with client:
+                if os.path.exists(client.get_connection_kwargs()["path"]):
+                    users = client.execute_command("ACL", "USERS")
+                    found += [name.decode() for name in users if name.startswith(b"corex-")]
+                    patterns = ("core:default:core-*", "corex:results:*", "core0:corex:*", "core0:dispatched:*")
+                    found += [key.decode() for pattern in patterns for key in client.scan_iter(pattern, 10_000)]
+        return sorted(found)
 
     def links(self) -> list[str]:
         """
@@ -199,6 +206,21 @@ class Traces:
         for _ in range(500):
             if groups.kill(f"/{self._family}") and groups.remove(f"/{self._family}"):
                 break
+
+
+def inner_socket(daemon: Daemon) -> str:
+    """
+    Where the server is that CoreX speak to.
+    """
+    return str(daemon.run / "corex" / "sock" / "redis.sock")
+
+
+def observer(daemon: Daemon, *, inner: bool = False) -> redis.Redis:
+    """
+    A client that may do everything, at the clients' server or at the one that CoreX speak to.
+    """
+    path = {"unix_socket_path": inner_socket(daemon)} if inner else {}
+    return daemon.redis(username=OBSERVER, password="-", **path)
 
 
 def descendants(pid: int) -> Iterator[int]:

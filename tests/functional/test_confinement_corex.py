@@ -281,12 +281,12 @@ class ZygoteTests(ConfinementCase):
         zygote = zygotes(self.daemon)[0]
         for fd in Path(f"/proc/{zygote}/fd").iterdir():
             self.assertRegex(os.readlink(fd), r"^(/dev/null|pipe:\[\d+\])$")
-        configuration = (self.daemon.run / "redis" / "server.conf").read_text()
-        admin = re.search(r"^user core0 .*#([0-9a-f]{64})", configuration, re.MULTILINE)
-        assert admin is not None
+        texts = [(self.daemon.run / name / "server.conf").read_text() for name in ("redis", "corex")]
+        admins = {found for text in texts for found in re.findall(r"(?m)^user core0 .*#([0-9a-f]{64})", text)}
+        self.assertEqual(2, len(admins))
         secrets = {number: self.secret(number) for number in (one, other)}
-        everyone = {admin[1], *secrets.values()}
-        self.assertEqual({admin[1]}, holds(self.daemon.pid, everyone) & {admin[1]})
+        everyone = {*admins, *secrets.values()}
+        self.assertEqual(admins, holds(self.daemon.pid, everyone) & admins)
         self.assertEqual(set(), holds(zygote, everyone))
         for number in (one, other):
             self.assertEqual({secrets[number]}, holds(self.corex_of(number), everyone))

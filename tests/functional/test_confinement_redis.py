@@ -14,7 +14,7 @@ import redis
 from core0.corex_messages import log_line, result_line, sample_line, stream_line
 from core0.messages import Command, Outcome, encode, result_of
 from tests.daemon import eventually
-from tests.functional.containers import OBSERVER
+from tests.functional.containers import OBSERVER, inner_socket, observer
 from tests.functional.shared import answer_of, sh
 from tests.functional.test_channels import REFUSED, commands
 from tests.functional.test_confinement_shared import ConfinementCase
@@ -41,7 +41,7 @@ class NoWayTests(ConfinementCase):
         self.assertEqual("", self.inside_sh(number, "find / -type s 2>/dev/null; true"))
         told = self.inside_sh(number, "sed 1d /proc/net/unix").splitlines()
         paths = {words[7] for line in told if len(words := line.split(maxsplit=7)) > 7}
-        for path in {*paths, self.daemon.socket, "/run/redis/redis.sock"}:
+        for path in {*paths, self.daemon.socket, inner_socket(self.daemon), "/run/redis/redis.sock"}:
             self.assertIn(self.probed(number, "path", path)["path"], (ENOENT, EACCES, ECONNREFUSED), path)
         found = self.inside_sh(number, "for fd in /proc/[0-9]*/fd/*; do readlink $fd; done 2>/dev/null; true")
         self.assertEqual("", re.sub(r"(?m)^(/dev/null|pipe:.*|anon_inode:.*)\n", "", found))
@@ -67,11 +67,11 @@ class CredentialsTests(ConfinementCase):
     Somebody who has the credentials of a CoreX.
     """
 
-    def observer(self) -> Any:
+    def observer(self, *, inner: bool = True) -> Any:
         """
-        A client that may do everything.
+        A client that may do everything, at the server that CoreX speak to, or at that of the clients.
         """
-        client = self.daemon.redis(username=OBSERVER, password="-")
+        client = observer(self.daemon, inner=inner)
         self.addCleanup(client.close)
         return client
 
@@ -82,7 +82,8 @@ class CredentialsTests(ConfinementCase):
         # a second password: that of the CoreX itself is in its memory only
         password = secrets.token_hex(8)
         self.observer().execute_command("ACL", "SETUSER", f"corex-{number}", f">{password}")
-        client = self.daemon.redis(username=f"corex-{number}", password=password)
+        user = {"username": f"corex-{number}", "password": password}
+        client = self.daemon.redis(unix_socket_path=inner_socket(self.daemon), **user)
         self.addCleanup(client.close)
         return client
 
@@ -109,6 +110,23 @@ class CredentialsTests(ConfinementCase):
         self.assertEqual([], went)
         self.assertEqual("pong", answer_of(self.inside(numbers[0], "core.ping")))
 
+    def test_nobody_else(self) -> None:
+        """
+        Whoever has a CoreX's way to its server, but is not that CoreX, is nobody there: without a password, or as
+        somebody who needs none elsewhere. No client is known there, nor any CoreX at the clients' server.
+        """
+        client = self.corex(self.confined())
+        for words in (("default", "x"), ("default", ""), ("x",), ("core0", ""), ("core0", "x")):
+            with self.assertRaises(redis.exceptions.AuthenticationError):
+                client.execute_command("AUTH", *words)
+        client.close()
+        with self.daemon.redis(unix_socket_path=inner_socket(self.daemon)) as stranger:
+            for command in (("PING",), ("RPUSH", "core:default", "{}"), ("HELLO", "3"), ("INFO",)):
+                with self.assertRaises(redis.exceptions.AuthenticationError):
+                    stranger.execute_command(*command)
+        users = self.observer(inner=False).execute_command("ACL", "USERS")
+        self.assertEqual({b"core0", b"default", OBSERVER.encode()}, set(users))
+
     def test_forged(self) -> None:
         """
         core0 takes from a CoreX only results of what it has sent to that container, each under the id that it was sent
@@ -116,7 +134,7 @@ class CredentialsTests(ConfinementCase):
         """
         one, other = self.confined(), self.confined()
         job = self.running_inside(one, "touch $ready; sleep 60", stream=True)
-        admin = self.observer()
+        admin = self.observer(inner=False)
         errands = [int(seq) for seq in admin.hkeys("core0:dispatched:1:1")]
         self.assertEqual(1, len(errands))
         forged = [self.message(seq, id) for seq in (*errands, 1, 2**53) for id in (job, "forged", "")]

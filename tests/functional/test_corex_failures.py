@@ -14,12 +14,12 @@ from typing import Any, ClassVar
 from core0.containers.runtime import find
 from tests.daemon import Daemon, eventually
 from tests.functional.containers import (
-    OBSERVER,
     ContainerTestCase,
     descendants,
     image,
     kill,
     need_containers,
+    observer,
     zygotes,
 )
 from tests.functional.shared import answer_of, lives, missing
@@ -318,7 +318,7 @@ class StoppedTests(FailingTestCase):
         A container whose CoreX cannot log in never answers; the creation ends with its max_time and leaves nothing.
         """
         id = self.halted(max_time=2)
-        with self.daemon.redis(username=OBSERVER, password="-") as client:
+        with observer(self.daemon, inner=True) as client:
             client.execute_command("ACL", "DELUSER", f"corex-{self.last_number()}")
         self.go_on()
         self.assertEqual("TIMEOUT", self.daemon.result(id)["state"])

@@ -45,11 +45,11 @@ class RestartTestCase(ContainerTestCase):
             self.daemon.start()
         super().end()
 
-    def server_pid(self) -> int:
+    def server_pid(self, name: str) -> int:
         """
-        Of the server that core0 has started.
+        Of a server that core0 has started: ``redis`` for clients, ``corex`` for CoreX.
         """
-        pid: int = json.loads((self.daemon.run / "redis" / "server.json").read_text())["pid"]
+        pid: int = json.loads((self.daemon.run / name / "server.json").read_text())["pid"]
         return pid
 
 
@@ -124,11 +124,12 @@ class OnEitherRuntime(RestartTestCase):
 
     def test_server_killed(self) -> None:
         """
-        A server that is killed while commands run inside loses none of them.
+        Servers that are killed while commands run inside lose none of them.
         """
         number = self.create()
         ids = [self.running_inside(number, LATER) for _ in range(3)]
-        kill(self.server_pid())
+        for name in ("redis", "corex"):
+            kill(self.server_pid(name))
         self.go(self.init_of(number))
         eventually(self.answers, "the server is there again")
         for id in ids:

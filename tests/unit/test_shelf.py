@@ -3,17 +3,20 @@ Tests of what is known of containers on disk.
 """
 
 import os
+import resource
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from shutil import rmtree
 
+import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from core0.containers.request import Mount, Request
 from core0.containers.runtime import Runtime
 from core0.containers.shelf import Life, Phase, Record, Shelf
 from core0.corex_settings import Limits
+from core0.errors import Core0Error
 
 
 def record(number: int) -> Record:
@@ -82,17 +85,63 @@ class ShelfTests(SynchronousTestCase):
             numbers = list(pool.map(lambda _: self.shelf.next_number(), range(200)))
         self.assertEqual(list(range(1, 201)), sorted(numbers))
 
-    def test_damaged(self) -> None:
+    def test_unreadable(self) -> None:
         """
-        What a machine that lost power has left of a record is removed, and its number is not used again.
+        A record that says nothing is left where it is, and the container, which may live, is told by its number.
         """
-        for number, text in ((1, ""), (2, '{"number": 2'), (3, "[]")):
+        other = msgspec.json.encode(msgspec.structs.replace(record(4), version=2)).decode()
+        texts = {1: "", 2: '{"number": 2', 3: "[]", 4: other, 5: msgspec.json.encode(record(6)).decode()}
+        for number, text in texts.items():
             self.shelf.make(record(number))
             (self.folder / str(number) / "container.json").write_text(text)
-        (self.folder / "4").mkdir()
+        self.shelf.make(record(7))
+        self.assertEqual([record(7)], self.shelf.records())
+        self.assertEqual([1, 2, 3, 4, 5], self.shelf.unreadable())
+        self.assertEqual(8, self.shelf.next_number())
+
+    def test_never_begun(self) -> None:
+        """
+        A folder without a record is removed, and its number is not used again.
+        """
+        (self.folder / "4" / "upper").mkdir(parents=True)
+        self.shelf.next_number()
         self.assertEqual([], self.shelf.records())
-        self.assertEqual([], [name for name in os.listdir(self.folder) if name.isdigit()])
-        self.flushLoggedErrors()
+        self.assertEqual(["last"], os.listdir(self.folder))
+        self.assertEqual(6, self.shelf.next_number())
+
+    def test_not_now(self) -> None:
+        """
+        Where a record or the folder cannot be read for now that is an error that names it, and nothing is removed.
+        """
+        place = Path(self.shelf.make(record(1)))
+        (place / "container.json").unlink()
+        (place / "container.json").mkdir()
+        for look in (self.shelf.records, self.shelf.unreadable):
+            error = self.assertRaises(Core0Error, look)
+            self.assertIn(str(place / "container.json"), str(error))
+        self.assertTrue(place.exists())
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+        try:
+            error = self.assertRaises(Core0Error, self.shelf.records)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        self.assertEqual(f"{self.folder}: Too many open files", str(error))
+
+    def test_numbers_lasting(self) -> None:
+        """
+        A number is on the disk, and so is its file's name, before anybody is given it.
+        """
+        synced: list[tuple[str, str]] = []
+        fsync = os.fsync
+
+        def look(fd: int) -> None:
+            synced.append((os.readlink(f"/proc/self/fd/{fd}"), ",".join(sorted(os.listdir(self.folder)))))
+            fsync(fd)
+
+        self.patch(os, "fsync", look)
+        self.shelf.next_number()
+        self.assertEqual([(str(self.folder / "last.new"), "last.new"), (str(self.folder), "last")], synced)
 
     def test_removed(self) -> None:
         """

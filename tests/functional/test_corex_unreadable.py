@@ -1,0 +1,65 @@
+"""
+Containers whose record nobody can read when core0 starts.
+"""
+
+import json
+from pathlib import Path
+
+from tests.daemon import eventually
+from tests.functional.shared import answer_of, lives, sh
+from tests.functional.test_corex_restart import RestartTestCase
+
+
+class UnreadableTests(RestartTestCase):
+    """
+    A core0 that is killed, a record that changes, and a core0 that starts.
+    """
+
+    def record(self, number: int) -> Path:
+        """
+        Of a container.
+        """
+        return self.daemon.state / "containers" / str(number) / "container.json"
+
+    def test_ended(self) -> None:
+        """
+        A container whose record is damaged, or of another version, is ended with all that is left of it, and its
+        commands are answered; the others live on.
+        """
+        number, garbled, newer = (self.create() for _ in range(3))
+        jobs = [self.dispatch(each, "core.system", sh("sleep 60")) for each in (garbled, newer)]
+        for each in (garbled, newer):
+            eventually(lambda each=each: "sleep" in self.inside_sh(each, "ps"), "its job runs")
+        inits = [json.loads(self.record(each).read_text())["init"]["pid"] for each in (garbled, newer)]
+        self.daemon.crash()
+        text = self.record(newer).read_text()
+        self.record(garbled).write_text(text[:50])
+        self.record(newer).write_text(json.dumps({**json.loads(text), "version": 2}))
+        self.daemon.start()
+        for each, job, init in zip((garbled, newer), jobs, inits, strict=True):
+            self.assert_gone(self.daemon.result(job), f"container {each}", "gone")
+            self.assertFalse(lives(init))
+            self.assertFalse(self.record(each).parent.exists())
+        self.assertEqual([str(number)], list(self.listed()))
+        self.assertEqual("pong", answer_of(self.inside(number, "core.ping")))
+        log = self.daemon.output()
+        for each in (garbled, newer):
+            self.assertIn(f"container {each}, which nothing is known of any more, was ended and removed", log)
+
+    def test_not_now(self) -> None:
+        """
+        A core0 that cannot read a record now does not start, says which, and touches nothing; afterwards it goes on.
+        """
+        number = self.create()
+        init = json.loads(self.record(number).read_text())["init"]["pid"]
+        self.daemon.stop()
+        path = self.record(number)
+        path.rename(path.with_name("aside"))
+        path.mkdir()
+        self.assertRaises(Exception, self.daemon.start)
+        self.assertIn(f"cannot start: {path}: Is a directory", self.daemon.output())
+        self.assertTrue(lives(init))
+        path.rmdir()
+        path.with_name("aside").rename(path)
+        self.daemon.start()
+        self.assertEqual("pong", answer_of(self.inside(number, "core.ping")))
