@@ -157,15 +157,22 @@ async def within(clock: IReactorTime, seconds: float, work: Awaitable[T]) -> T:
 
 async def both(first: Awaitable[T], second: Awaitable[S]) -> tuple[T, S]:
     """
-    The results of two things that go on at the same time. If one fails the other one is still waited for.
+    The results of two things that go on at the same time. If one fails the other one is cancelled and waited for.
 
-    :raises Exception: of the one that failed, the first of them if both did.
+    :raises Exception: of the one that failed before the other one.
     """
     deferreds: list[Deferred[Any]] = [ensureDeferred(first), ensureDeferred(second)]  # type: ignore[arg-type]
-    results: Any = await DeferredList(deferreds, consumeErrors=True)
-    for good, result in results:
-        if not good:
-            result.raiseException()
+    failures: list[Failure] = []
+
+    def failed(failure: Failure, other: "Deferred[Any]") -> None:
+        failures.append(failure)
+        other.cancel()
+
+    for deferred, other in (deferreds, reversed(deferreds)):
+        deferred.addErrback(failed, other)
+    results: Any = await DeferredList(deferreds)
+    if failures:
+        failures[0].raiseException()
     return results[0][1], results[1][1]
 
 

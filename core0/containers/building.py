@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 
 from msgspec.structs import replace
-from twisted.internet.defer import TimeoutError
+from twisted.internet.defer import DeferredSemaphore, TimeoutError
 
 from core0.clock import epoch
 from core0.containers import groups, seccomp
@@ -18,7 +18,7 @@ from core0.containers.bundle import Mount as Bound
 from core0.containers.container import Container
 from core0.containers.house import House
 from core0.containers.machine import Machine
-from core0.containers.nursery import GuestFailed
+from core0.containers.nursery import Guest, GuestFailed
 from core0.containers.orders import Join
 from core0.containers.rootfs import Bind, Setup, staging_place
 from core0.containers.runtime import RuntimeFailed
@@ -47,14 +47,26 @@ class Building:
     """
     One container on its way.
 
+    :param password: of its CoreX.
+    :param turns: of those that are started at the same time.
     :param say: is told how far it is.
     """
 
-    def __init__(self, house: House, machine: Machine, container: Container, password: str, say: Say) -> None:
+    def __init__(
+        self,
+        house: House,
+        machine: Machine,
+        container: Container,
+        password: str,
+        *,
+        turns: DeferredSemaphore,
+        say: Say,
+    ) -> None:
         self._house = house
         self._machine = machine
         self._container = container
         self._password = password
+        self._turns = turns
         self._say = say
         self._request = container.record.request
         self._number = container.number
@@ -87,18 +99,24 @@ class Building:
             await steps.folder()
             guest, root = await both(steps.guest(), self._root())
             container.record = replace(container.record, shown=root.plist)
-            setup = await house.in_thread(self._furnish, root)
-            await steps.channel()
-            namespace = await guest.prepare(setup)
-            init = await steps.run(self._bundle, namespace, os.path.join(self._place, "pid"))
-            container.started(init)
-            cgroups = await house.in_thread(groups.existing, cgroups_of(house, number))
-            corex = await steps.join(guest, self._joining(init, cgroups))
-            container.joined(corex)
-            await self._first_word()
+            # not before: an image may take long to come, and those that have theirs do not wait for it
+            async with self._turns:
+                await self._start(steps, guest, root)
             await house.in_thread(house.shelf.save, container.record)
         except (GuestFailed, RuntimeFailed, ServerFailed, OSError) as error:
             raise Refusal(503, f"cannot start container {number}: {error}") from error
+
+    async def _start(self, steps: Steps, guest: Guest, root: Root) -> None:
+        house, container = self._house, self._container
+        setup = await house.in_thread(self._furnish, root)
+        await steps.channel()
+        namespace = await guest.prepare(setup)
+        init = await steps.run(self._bundle, namespace, os.path.join(self._place, "pid"))
+        container.started(init)
+        cgroups = await house.in_thread(groups.existing, cgroups_of(house, self._number))
+        corex = await steps.join(guest, self._joining(init, cgroups))
+        container.joined(corex)
+        await self._first_word()
 
     async def _root(self) -> Root:
         request = self._request

@@ -5,7 +5,7 @@ The containers of a host.
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, TimeoutError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -28,7 +28,7 @@ from core0.messages import Command
 from core0.values import Usage
 from core0.waiting import to_the_end, within
 
-MOST_BUILT = 20  # at once: the kernel does much of it one after another, and each takes memory
+MOST_BUILT = 20  # at once, of those that have their images: the kernel does much of it one after another
 LAST_WORDS = 10.0  # seconds for what containers have said, when core0 ends and takes them with it
 
 
@@ -47,9 +47,9 @@ class Containers:
         self._runtimes = runtimes
         self._containers: dict[int, Container] = {}
         self._dispatcher = Dispatcher(house)
-        self._entering = self._building = 0
+        self._entering = 0
+        self._turns = DeferredSemaphore(MOST_BUILT)
         self._spoiled: set[int] = set()  # slots of which something may still be in use
-        self._waiting: list[Deferred[None]] = []
         self._machine: machine.Machine | None = None
         self._boot = ""
 
@@ -161,20 +161,7 @@ class Containers:
 
     async def _build(self, container: Container, password: str, say: Say) -> None:
         assert self._machine is not None
-        await self._turn()
-        try:
-            await Building(self._house, self._machine, container, password, say).build()
-        finally:
-            self._building -= 1
-            if self._waiting:
-                self._waiting.pop(0).callback(None)
-
-    async def _turn(self) -> None:
-        while self._building >= MOST_BUILT:
-            deferred: Deferred[None] = Deferred(self._waiting.remove)
-            self._waiting.append(deferred)
-            await deferred
-        self._building += 1
+        await Building(self._house, self._machine, container, password, turns=self._turns, say=say).build()
 
     async def _remove(self, container: Container, reason: str) -> None:
         """

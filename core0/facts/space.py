@@ -71,14 +71,18 @@ class Gauge:
             everything = [self._ask(path) for path in paths]
         deadline = monotonic() + self._patience
         for asked in everything:
-            asked.join(max(0.0, deadline - monotonic()))
+            if asked.is_alive():
+                asked.join(max(0.0, deadline - monotonic()))
         return [asked.space for asked in everything]
 
     def _ask(self, path: bytes) -> "_Asked":
         asked = self._asked.get(path)
         if asked is None:
             asked = self._asked[path] = _Asked(self._question, path)
-            asked.start()
+            try:
+                asked.start()
+            except RuntimeError:
+                pass  # there is no thread to be had, and so no answer
         return asked
 
 

@@ -113,7 +113,8 @@ class Plists:
         file = self._temporary()
         limit = MAX_ARCHIVE if source.packing.archive else MAX_PLIST
         download = Download(source, limit, file.fileno(), known=known if asked else None)
-        for ended in Transfers(self._patience, self._count).run([download]):
+        seconds = self._patience.contents if source.packing.archive else self._patience.plist
+        for ended in Transfers(self._patience, seconds, self._count).run([download]):
             if ended.failure is not None:
                 raise refusal(ended.failure.code, source, ended.failure.text)
         if download.unchanged:

@@ -93,7 +93,7 @@ class Remote:
                 entries[download] = (entry, fd)
                 yield download
 
-        for download in Transfers(self._patience, count).run(downloads()):
+        for download in Transfers(self._patience, self._patience.contents, count).run(downloads()):
             entry, fd = entries.pop(download)
             if download.failure is not None:
                 raise Wrong(_named(entry, download.failure.text))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 import pycurl
 
 from core0 import __version__
-from core0.images.download import Download
+from core0.images.download import Download, Failure
 from core0.images.patience import Patience
 
 AT_ONCE = 16
@@ -68,11 +68,14 @@ class _Line:
 
 class Transfers:
     """
+    :param seconds: that all of them together have; what is not here then has failed.
     :param count: called with the bytes of each piece that arrives.
     """
 
-    def __init__(self, patience: Patience, count: Callable[[int], None] = lambda size: None) -> None:
+    def __init__(self, patience: Patience, seconds: float, count: Callable[[int], None]) -> None:
         self._patience = patience
+        self._seconds = seconds
+        self._deadline = time.monotonic() + seconds
         self._count = count
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_MAX_TOTAL_CONNECTIONS, AT_ONCE)
@@ -100,11 +103,26 @@ class Transfers:
                     if more:
                         continue
                     return
-                yield from self._progress()
+                if time.monotonic() >= self._deadline:
+                    yield from self._late()
+                else:
+                    yield from self._progress()
         finally:
             for line in list(self._lines.values()):
                 self._leave(line)
             self._later.clear()
+
+    def _late(self) -> Iterator[Download]:
+        """
+        Give up those that are on their way.
+        """
+        late = [line.download for line in self._lines.values()] + [download for _, _, download in self._later]
+        for line in list(self._lines.values()):
+            self._leave(line)
+        self._later.clear()
+        for download in filter(None, late):
+            download.failure = Failure(503, f"it has not come within {self._seconds:.0f} s; the server is too slow")
+            yield download
 
     def _again(self) -> None:
         """

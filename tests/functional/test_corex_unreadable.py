@@ -56,7 +56,7 @@ class UnreadableTests(RestartTestCase):
         path = self.record(number)
         path.rename(path.with_name("aside"))
         path.mkdir()
-        self.assertRaises(Exception, self.daemon.start)
+        self.assertRaises(AssertionError, self.daemon.start)
         self.assertIn(f"cannot start: {path}: Is a directory", self.daemon.output())
         self.assertTrue(lives(init))
         path.rmdir()

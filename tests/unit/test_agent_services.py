@@ -3,21 +3,29 @@ What an agent does for commands and jobs.
 """
 
 import errno
-from typing import Any
+from typing import Any, NoReturn
 
 from twisted.internet.defer import Deferred
+from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from core0.agent import CROWDED, in_pool
 from core0.commands.registry import Registry
-from core0.errors import Refusal
+from core0.errors import NoThread, Refusal
 from core0.host import Host
 from core0.interfaces import IHost
 from core0.jobs.manager import Jobs
 from tests.fakes import MemoryLedger, MemoryRecords, MemoryTree, ThreadlessReactor
 from tests.unit.agents import AgentCase
 from tests.work import FAILED, payload
+
+
+def no_thread(*_: Any, **__: Any) -> NoReturn:
+    """
+    What starting a thread comes to where there are as many as there may be.
+    """
+    raise RuntimeError("can't start new thread")
 
 
 class ServiceTests(AgentCase):
@@ -90,6 +98,23 @@ class ServiceTests(AgentCase):
             raise FileNotFoundError(errno.ENOENT, "none")
 
         self.failureResultOf(in_pool(self.reactor, self.reactor, work), FileNotFoundError)  # type: ignore[arg-type] # all that it needs
+
+    def test_no_thread(self) -> None:
+        """
+        Where no thread can be had, what needs one is refused as something that is missing, 503; a RuntimeError of the
+        work itself is none of that.
+        """
+        pool = ThreadPool(0, 1)
+        pool.start()
+        self.addCleanup(pool.stop)
+        pool.threadFactory = no_thread  # type: ignore[assignment] # it is called like the class
+        refused = self.failureResultOf(Deferred.fromCoroutine(in_pool(self.reactor, pool, int)), NoThread).value
+        self.assertEqual(503, refused.code)
+
+        def work() -> None:
+            raise RuntimeError("broken")
+
+        self.failureResultOf(in_pool(self.reactor, self.reactor, work), RuntimeError)  # type: ignore[arg-type] # all that it needs
 
 
 class HostTests(SynchronousTestCase):

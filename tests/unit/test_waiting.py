@@ -346,12 +346,36 @@ class BothTests(SynchronousTestCase):
 
     def test_failure(self) -> None:
         """
-        If one fails the other one is waited for before that is told.
+        If one fails the other one is cancelled, and that one's end is waited for before the failure is told.
         """
-        self.first.errback(ValueError("a"))
-        self.assertNoResult(self.waiting)
-        self.second.callback("b")
-        self.failureResultOf(self.waiting, ValueError)
+        for place in (0, 1):
+            told: list[Deferred[None]] = []
+            failing, end = Deferred[None](), Deferred[None]()
+
+            async def other(told: "list[Deferred[None]]" = told, end: "Deferred[None]" = end) -> None:
+                try:
+                    await Deferred[None]()
+                finally:
+                    told.append(end)
+                    await end
+
+            works = [other(), other()]
+            works[place].close()
+            works[place] = failing  # type: ignore[call-overload]
+            waiting = Deferred.fromCoroutine(both(*works))
+            failing.errback(ValueError("a"))
+            self.assertEqual([end], told)
+            self.assertNoResult(waiting)
+            end.errback(KeyError("a consequence"))
+            self.failureResultOf(waiting, ValueError)
+
+    def test_failed_at_once(self) -> None:
+        """
+        What has failed before the other one begins cancels that, too; so it does if that cannot be hindered.
+        """
+        self.failureResultOf(Deferred.fromCoroutine(both(fail(ValueError()), self.second)), ValueError)
+        self.assertTrue(self.second.called)
+        self.failureResultOf(Deferred.fromCoroutine(both(succeed(1), fail(ValueError()))), ValueError)
 
     def test_cancelled(self) -> None:
         """
