@@ -287,6 +287,7 @@ async def in_pool(reactor: ICoreReactor, pool: ThreadPool, work: Callable[..., T
         try:
             answer = deferToThreadPool(reactor, pool, work, *arguments)
         except RuntimeError as error:  # of the threading module; what the work raises comes with the answer
+            drop_unstarted(pool)
             raise NoThread from error
         try:
             result: T = await answer
@@ -296,3 +297,10 @@ async def in_pool(reactor: ICoreReactor, pool: ThreadPool, work: Callable[..., T
             if error.errno != errno.EMFILE or not tries:
                 raise
             await pause(reactor, CROWDED)
+
+
+def drop_unstarted(pool: ThreadPool) -> None:
+    """
+    Have a pool forget the threads that could not be started: it would wait for them when it is stopped.
+    """
+    pool.threads = [thread for thread in pool.threads if thread.ident is not None]

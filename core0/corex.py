@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
-from core0.agent import Agent, in_pool
+from core0.agent import Agent, drop_unstarted, in_pool
 from core0.clock import go_by_monotonic
 from core0.commands import COMMANDS
 from core0.commands.registry import Registry
@@ -155,7 +155,7 @@ def fill(pool: ThreadPool, count: int) -> None:
     try:
         pool.adjustPoolsize(count, count)
     except RuntimeError as error:  # of the threading module
-        pool.threads = [thread for thread in pool.threads if thread.ident is not None]  # others cannot be joined
+        drop_unstarted(pool)
         pool.adjustPoolsize(0, max(1, len(pool.threads)))
         CoreX._log.warn("{pool} has {count} threads: {error}", pool=pool.name, count=len(pool.threads), error=error)
 

@@ -46,10 +46,17 @@ class Errand:
 
 
 @dataclass(slots=True)
-class _Open:
-    errand: Errand
+class _Job:
+    id: str
+    life: float  # seconds that a sample may live
     stream: bool  # live output may still come
     traces: bool = False  # there is live output, or there are samples
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    errand: Errand
+    job: _Job  # outlives the errand, which may be large
 
 
 class Numbers:
@@ -85,8 +92,8 @@ class Errands:
         self._clock = clock
         self._number = number
         self._open: dict[int, _Open] = {}
-        self._by_id: dict[str, _Open] = {}
-        self._answered: deque[tuple[float, _Open]] = deque()
+        self._by_id: dict[str, _Job] = {}
+        self._answered: deque[tuple[float, _Job]] = deque()
         self.ignored = 0
 
     def __len__(self) -> int:
@@ -99,8 +106,9 @@ class Errands:
         """
         It is about to be sent.
         """
-        entry = _Open(errand, bool(errand.command.stream))
-        self._open[errand.seq] = self._by_id[errand.id] = entry
+        command = errand.command
+        job = _Job(errand.id, max(LONGEST_LIFE, command.stats_interval or 0.0), bool(command.stream))
+        self._open[errand.seq], self._by_id[errand.id] = _Open(errand, job), job
 
     def again(self) -> list[bytes]:
         """
@@ -153,7 +161,7 @@ class Errands:
             tags=[] if tags is None else tags,
             container=self._number,
         )
-        traces = message.traces or entry.traces
+        traces = message.traces or entry.job.traces
         if not message.keep:
             self._close(entry)
         return Final(errand.seq, errand.id, errand.digest, result, message.keep, _life(errand.command, message), traces)
@@ -176,7 +184,7 @@ class Errands:
 
     def _close(self, entry: _Open) -> None:
         del self._open[entry.errand.seq]
-        self._answered.append((self._clock.seconds(), entry))
+        self._answered.append((self._clock.seconds(), entry.job))
         self._forget()
 
     def _forget(self) -> None:
@@ -185,9 +193,9 @@ class Errands:
         """
         oldest = self._clock.seconds() - AFTERWARDS
         while self._answered and (len(self._answered) > REMEMBERED or self._answered[0][0] < oldest):
-            _, entry = self._answered.popleft()
-            if self._by_id.get(entry.errand.id) is entry:
-                del self._by_id[entry.errand.id]
+            _, job = self._answered.popleft()
+            if self._by_id.get(job.id) is job:
+                del self._by_id[job.id]
 
     def knows(self, id: str) -> bool:
         """
@@ -204,9 +212,9 @@ class Errands:
         """
         if not self.knows(id) or not isfinite(life) or life < 0:
             return None
-        entry = self._by_id[id]
-        entry.traces = True
-        return min(life, max(LONGEST_LIFE, entry.errand.command.stats_interval or 0.0))
+        job = self._by_id[id]
+        job.traces = True
+        return min(life, job.life)
 
     def streamed(self, id: str, last: bool) -> bool:
         """
@@ -216,9 +224,9 @@ class Errands:
         """
         if not self.knows(id) or not self._by_id[id].stream:
             return False
-        entry = self._by_id[id]
-        entry.traces = True
-        entry.stream = not last
+        job = self._by_id[id]
+        job.traces = True
+        job.stream = not last
         return True
 
 

@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import core0
 from core0.commands.info import InfoCommand
+from core0.corex_settings import Limits
 from core0.interfaces import IAgent, IJob
 from core0.messages import Level, State
 
@@ -27,6 +28,8 @@ class DirectAgent:
     """
     An agent whose one thread is the caller's.
     """
+
+    limits = Limits()
 
     async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         """

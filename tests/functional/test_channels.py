@@ -11,6 +11,7 @@ from pathlib import Path
 
 import redis
 from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
@@ -273,6 +274,35 @@ class RoomTests(FarCase):
         await pause(reactor, 0.05)
         self.assertEqual(([0, 1, 0], before), (self.lengths(), self.host.errands.ignored))
         await self.channels.close(NUMBER)
+
+    async def test_drained(self) -> None:
+        """
+        Whoever waits for the last results of a container waits until they are safe.
+        """
+        await self.channels.drained(NUMBER)
+        self.host.hold = Deferred()
+        self.corex().rpush(RESULTS, b"result")
+        drained = Deferred.fromCoroutine(self.channels.drained(NUMBER))
+        await pause(reactor, 0.2)
+        self.assertNoResult(drained)
+        self.host.hold.callback(None)
+        await drained
+        self.assertEqual([0, 0, 0], self.lengths())
+
+    async def test_stopped_while_draining(self) -> None:
+        """
+        Whoever waits for them is told when core0 ends before; they stay, for the next one, as they are.
+        """
+        self.host.hold = Deferred()
+        self.corex().rpush(RESULTS, b"result")
+        drained = Deferred.fromCoroutine(self.channels.drained(NUMBER))
+        await pause(reactor, 0.05)
+        await self.end(self.channels.stop)
+        await self.until(lambda: drained.called, "it is told")
+        self.failureResultOf(drained, CancelledError)
+        with self.assertRaises(CancelledError):
+            await self.channels.close(NUMBER)
+        self.assertEqual([0, 1, 0], self.lengths())
 
 
 class UsersTests(TestCase):

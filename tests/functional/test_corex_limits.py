@@ -2,12 +2,9 @@
 Containers that use up what they may have: they can still be asked, killed from and used again.
 """
 
-import time
-import uuid
-
 from tests.daemon import eventually
 from tests.functional.containers import ContainerTestCase, descendants
-from tests.functional.shared import answer_of, sh
+from tests.functional.shared import answer_of
 
 
 class ProcessesTests(ContainerTestCase):

@@ -149,6 +149,6 @@ class OutageTests(ContainerTestCase):
         self.daemon.start()
         for id in ids:
             result = self.daemon.result(id)
-            self.assertEqual(("KILLED", number), (result["state"], result["container"]), result)
+            self.assertEqual(("INTERRUPTED", number), (result["state"], result["container"]), result)
         self.assertIn(self.daemon.result(terminating)["state"], ("INTERRUPTED", "SUCCESS"))
         eventually(lambda: not self.traces.left(), "nothing is left")

@@ -112,7 +112,7 @@ class ThreadTests(SynchronousTestCase):
         A file system that no thread is there for to ask does not answer; it does once there is one.
         """
         gauge = Gauge(lambda path: Space(total=1))
-        self.patch(Thread, "start", lambda thread: Scarce(0).refuse())
+        refusing = self.patch(Thread, "start", lambda thread: Scarce(0).refuse())
         self.assertEqual([None], gauge.measure([b"/"]))
-        self.flushPatches()
+        refusing.restore()
         self.assertEqual([Space(total=1)], gauge.measure([b"/"]))

@@ -41,6 +41,18 @@ class UndoTests(SynchronousTestCase):
         self.assertEqual(["c", "a"], self.undone)
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
 
+    def test_cancelled(self) -> None:
+        """
+        What is cancelled counts as not undone, and is no mistake; everything else is undone all the same.
+        """
+        slow: Deferred[None] = Deferred()
+        self.undo.push("a", lambda: self.undone.append("a"))
+        self.undo.push("b", lambda: slow)
+        unwinding = Deferred.fromCoroutine(self.undo.unwind())
+        slow.cancel()
+        self.successResultOf(unwinding)
+        self.assertEqual((["a"], ["b (cancelled)"]), (self.undone, self.undo.failed))
+
     def test_waits(self) -> None:
         """
         A step that takes its time is waited for before the next one.
