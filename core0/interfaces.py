@@ -208,6 +208,11 @@ class IDispatched(ILedger):
         All of them, in order, some at a time.
         """
 
+    async def highest() -> int:
+        """
+        The highest number of any that was ever written down; 0 if there was none.
+        """
+
     async def written(seqs: Collection[int]) -> None:
         """
         Wait until no answer to any of these is left to write.

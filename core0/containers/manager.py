@@ -227,7 +227,7 @@ class Containers:
 
     async def terminate_all(self) -> None:
         """
-        For a core0 that takes its containers with it. What they have said, if it cannot be passed on, the next one reads.
+        For a core0 that takes its containers with it. What they have said and cannot be passed on the next one reads.
         """
         living = [container for container in self._containers.values() if container.phase == Phase.LIVE]
         for each in living:

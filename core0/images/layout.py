@@ -65,6 +65,7 @@ class Layout:
         os.close(fd)
 
     def _add(self, entry: Entry, name: bytes, folder: int) -> None:
+        self._store.room.take(BLOCK)
         if entry.kind is Kind.REGULAR:
             self._add_file(entry, name, folder)
             return
@@ -133,6 +134,7 @@ class Layout:
                 self._clones = False
         left = size
         while left:
+            self._store.room.take(min(left, PIECE))
             count = _some(source, target, min(left, PIECE))
             if not count:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))

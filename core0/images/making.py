@@ -98,7 +98,8 @@ class Making:
             else:
                 tree = self._read(source, lambda: plist.parse(plist.lines(file)))
                 temporary = os.path.join(self._store.folder, TEMPORARY)
-                supply = Remote(storage, self._patience, temporary) if storage.remote else Local(storage)
+                room = self._store.room
+                supply = Remote(storage, self._patience, temporary, room) if storage.remote else Local(storage, room)
             if recipe.changed():
                 raise refusal(503, source, "it was changed while it was read")
             self._lay_out(source, tree, supply, recipe.digest, folder)
@@ -115,7 +116,7 @@ class Making:
 
     def _unpacked(self, file: BinaryIO, packing: Packing, folder: str) -> Iterator[Entry]:
         members = archive.read(file, _KINDS[packing], MAX_ARCHIVE)
-        return archive.stored(members, lambda content: keep_file(content, folder))
+        return archive.stored(members, lambda content: keep_file(content, folder, self._store.room))
 
     def _lay_out(self, source: Source, tree: Tree, supply: Supply, digest: str, folder: str) -> None:
         missing = {hash: size for hash, size in tree.contents().items() if size and self._store.look(hash) is None}
@@ -153,10 +154,10 @@ class Making:
                     raise Wrong(f"content {entry.hash}: expected 0 bytes, but this is not the hash of nothing")
 
     def _check_room(self, source: Source, needed: int) -> None:
-        found = os.statvfs(self._store.folder)
-        free = found.f_bavail * found.f_frsize
+        free = self._store.room.free()
         if needed > free:
-            text = f"it takes {needed} bytes below {self._store.folder}, where {free} are free"
+            kept = f"{self._store.room.reserve} more are kept free"
+            text = f"it takes {needed} bytes below {self._store.folder}, where {free} are free and {kept}"
             raise refusal(503, source, f"{text}; 'corectl store gc --all' removes what no container uses")
 
     def _table(self, tree: Tree, path: str) -> bytes:

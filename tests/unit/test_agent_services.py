@@ -108,7 +108,7 @@ class ServiceTests(AgentCase):
         pool.start()
         self.addCleanup(pool.stop)
         pool.threadFactory = no_thread  # type: ignore[assignment] # it is called like the class
-        refused = self.failureResultOf(Deferred.fromCoroutine(in_pool(self.reactor, pool, int)), NoThread).value
+        refused = self.failureResultOf(in_pool(self.reactor, pool, int), NoThread).value  # type: ignore[arg-type] # all that it needs
         self.assertEqual(503, refused.code)
 
         def work() -> None:

@@ -1,0 +1,100 @@
+"""
+Many containers, at once and one after another.
+"""
+
+import os
+import time
+from pathlib import Path
+
+from tests.daemon import eventually
+from tests.functional.containers import ContainerTestCase, image
+from tests.functional.shared import answer_of
+
+AT_ONCE = 50
+IN_ALL, BATCH = 200, 20
+PATIENCE = 40.0  # seconds for all of them
+GROWTH = 10 << 20  # bytes
+
+
+class CrowdTests(ContainerTestCase):
+    """
+    More than a few.
+    """
+
+    def setUp(self) -> None:
+        """
+        Whatever is kept after the first container is there.
+        """
+        super().setUp()
+        self.make_and_end(BATCH)
+
+    def many(self, command: str, each: list[dict[str, object]]) -> list[object]:
+        """
+        The answers to commands that are pushed together.
+        """
+        ids = [self.daemon.push(command, arguments) for arguments in each]
+        results = [self.daemon.result(id, 60) for id in ids]
+        for result in results:
+            self.assertEqual("SUCCESS", result["state"], result)
+        return [answer_of(result) for result in results]
+
+    def make(self, count: int) -> list[object]:
+        """
+        Make containers; gives their numbers.
+        """
+        numbers = self.many("corex.create", [{"plist": image().plist} for _ in range(count)])
+        self.assertEqual(count, len(set(numbers)))
+        return numbers
+
+    def make_and_end(self, count: int) -> None:
+        """
+        Make containers, and terminate them.
+        """
+        self.many("corex.terminate", [{"container": number} for number in self.make(count)])
+
+    def descriptors(self) -> int:
+        """
+        How many core0 has.
+        """
+        return len(os.listdir(f"/proc/{self.daemon.pid}/fd"))
+
+    def memory(self) -> int:
+        """
+        How much of it core0 has, in bytes.
+        """
+        return int(Path(f"/proc/{self.daemon.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    def assert_swept(self) -> None:
+        """
+        Nothing is left of any container.
+        """
+        eventually(lambda: not self.traces.left(), "nothing is left")
+        self.assertEqual({}, self.listed())
+
+    def test_at_once(self) -> None:
+        """
+        Fifty containers are made at once; each of them answers, all can be terminated at once, and nothing is left.
+        """
+        descriptors = self.descriptors()
+        numbers = self.make(AT_ONCE)
+        self.assertEqual(AT_ONCE, len(self.listed()))
+        pings = [{"container": number, "command": {"command": "core.ping"}} for number in numbers]
+        for number, id in zip(numbers, self.many("corex.dispatch", pings), strict=True):
+            result = self.daemon.result(str(id))
+            self.assertEqual((number, "pong"), (result["container"], answer_of(result)))
+        self.many("corex.terminate", [{"container": number} for number in numbers])
+        self.assert_swept()
+        eventually(lambda: self.descriptors() <= descriptors + 2, "descriptors are closed")
+
+    def test_in_sequence(self) -> None:
+        """
+        Two hundred containers come and go within 40 s, and nothing is left of them, nor does core0 grow with them.
+        """
+        descriptors, memory = self.descriptors(), self.memory()
+        before = time.monotonic()
+        for _ in range(IN_ALL // BATCH):
+            self.make_and_end(BATCH)
+        self.assertLess(time.monotonic() - before, PATIENCE)
+        self.assert_swept()
+        eventually(lambda: self.descriptors() <= descriptors + 2, "descriptors are closed")
+        self.assertLess(self.memory() - memory, GROWTH)

@@ -1,0 +1,78 @@
+"""
+What a container says that it may not say.
+"""
+
+from types import SimpleNamespace
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import Logger
+from twisted.trial.unittest import SynchronousTestCase
+
+from core0.containers.container import TELL, Container
+
+
+class IgnoredTests(SynchronousTestCase):
+    """
+    A container that says nothing that makes sense.
+    """
+
+    def setUp(self) -> None:
+        """
+        With a log of its own.
+        """
+        self.clock = Clock()
+        self.events: list[Any] = []
+        observer: Any = self.events.append
+        self.patch(Container, "_log", Logger(observer=observer))
+        settings = SimpleNamespace(node="1:1")
+        house: Any = SimpleNamespace(reactor=self.clock, settings=settings, runner=lambda runtime: None)
+        record: Any = SimpleNamespace(number=7, runtime=None)
+        self.container = Container(house, record)
+
+    def say(self, results: int = 0, records: int = 0) -> None:
+        """
+        Say so many things.
+        """
+        if results:
+            self.successResultOf(Deferred.fromCoroutine(self.container.results([b"nonsense"] * results)))
+        if records:
+            self.container.records([b"nonsense"] * records)
+
+    def told(self) -> list[tuple[int, int]]:
+        """
+        What the log tells, container and count.
+        """
+        return [(event["number"], event["count"]) for event in self.events]
+
+    def test_silent(self) -> None:
+        """
+        Where there is nothing to complain of the log says nothing.
+        """
+        self.successResultOf(Deferred.fromCoroutine(self.container.results([])))
+        self.container.records([])
+        self.container.release()
+        self.assertEqual([], self.told())
+
+    def test_once_a_minute(self) -> None:
+        """
+        The log tells how much was ignored, at most once a minute.
+        """
+        self.say(results=3)
+        for _ in range(10):
+            self.say(results=1, records=1)
+        self.assertEqual([(7, 3)], self.told())
+        self.clock.advance(TELL)
+        self.say(records=5)
+        self.assertEqual([(7, 3), (7, 25)], self.told())
+
+    def test_at_the_end(self) -> None:
+        """
+        What it has not told by the end of a container it tells then.
+        """
+        self.say(results=1)
+        self.say(records=2)
+        self.container.release()
+        self.container.release()
+        self.assertEqual([(7, 1), (7, 2)], self.told())
