@@ -44,7 +44,8 @@ run: setup
 
 test: setup
 	@$(ROOT)/etc/install-packages $(APT_TEST)
-	@$(BIN)/python -m pytest
+	@# most of them wait most of the time
+	@$(BIN)/python -m pytest -n 4 --dist loadfile
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -27,7 +27,7 @@ setup(
     ],
     extras_require={
         "cli": ["click>=8.1", "rich>=13.0"],
-        "test": ["pytest>=8.0", "pytest-timeout>=2.3", "hypothesis>=6.100", "redis>=5.0"],
+        "test": ["pytest>=8.0", "pytest-timeout>=2.3", "pytest-xdist>=3.5", "hypothesis>=6.100", "redis>=5.0"],
         "lint": ["ruff>=0.8", "mypy>=1.13", "mypy-zope>=1.0", "types-pycurl>=7.45"],
         "docs": ["sphinx>=7.0"],
     },
