@@ -44,8 +44,7 @@ run: setup
 
 test: setup
 	@$(ROOT)/etc/install-packages $(APT_TEST)
-	@# most of them wait most of the time
-	@$(BIN)/python -m pytest -n 4 --dist loadfile
+	@$(BIN)/python -m pytest
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -24,10 +24,12 @@ setup(
         "pycurl>=7.45",
         "zstandard>=0.22",
         "brotli>=1.2",
+        # links, addresses and routes
+        "pyroute2>=0.9.7",
     ],
     extras_require={
         "cli": ["click>=8.1", "rich>=13.0"],
-        "test": ["pytest>=8.0", "pytest-timeout>=2.3", "pytest-xdist>=3.5", "hypothesis>=6.100", "redis>=5.0"],
+        "test": ["pytest>=8.0", "pytest-timeout>=2.3", "hypothesis>=6.100", "redis>=5.0"],
         "lint": ["ruff>=0.8", "mypy>=1.13", "mypy-zope>=1.0", "types-pycurl>=7.45"],
         "docs": ["sphinx>=7.0"],
     },

@@ -63,14 +63,12 @@ class CoreX:
     The parts of a CoreX, started one after another and stopped in reverse.
 
     :param url: of Redis, with the name and the password of this CoreX.
-    :param oom_score: as in :class:`~core0.spawn.Surroundings`.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, settings: Settings, url: RedisURL, oom_score: int | None = None) -> None:
+    def __init__(self, reactor: Any, settings: Settings, url: RedisURL) -> None:
         self._reactor = reactor
-        self._oom_score = oom_score
         self._settings = settings
         self._undo: Undo = []
         self._ledger = FarLedger(reactor, Link(reactor, url, "writing results", scripts=()), settings.number)
@@ -83,7 +81,7 @@ class CoreX:
         From the ground up; commands come as soon as Redis is there.
         """
         settings, reactor, undo = self._settings, self._reactor, self._undo
-        surroundings = Surroundings.prepare(self._oom_score)
+        surroundings = Surroundings.prepare()
         reaper = Reaper(reactor)
         reaper.install()
         fill(reactor.getThreadPool(), OTHER_THREADS)
@@ -184,16 +182,15 @@ def home() -> str:
     return "/root"
 
 
-def run(reactor: Any, settings: Settings, socket: str, oom_score: int | None) -> None:
+def run(reactor: Any, settings: Settings, socket: str) -> None:
     """
     Be the CoreX of a container, to its end.
 
     :param socket: of Redis, as this process reaches it.
-    :param oom_score: as in :class:`~core0.spawn.Surroundings`.
     """
     go_by_monotonic(reactor)
     url = RedisURL(path=socket, username=settings.user, password=settings.password)
-    corex = CoreX(reactor, settings, url, oom_score)
+    corex = CoreX(reactor, settings, url)
     globalLogBeginner.beginLoggingTo([_Teller(corex.sink)], redirectStandardIO=False, discardBuffer=True)
     task.on_broken = lambda: _end_broken(reactor)
     reactor.callWhenRunning(corex.start)

@@ -10,7 +10,6 @@ import errno
 import os
 import resource
 import signal
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,14 +23,12 @@ from twisted.internet.process import (
 )
 from twisted.python.failure import Failure
 
-from core0 import procfs
 from core0.reaper import Reaper
 
 READ_SIZE = 1 << 16  # bytes: what a pipe holds
 MAX_PIPE = 1 << 20  # bytes: what it can be made to hold
 UMASK = 0o022
 PR_SET_CHILD_SUBREAPER = 36
-SCORE_TRIES, SCORE_PAUSE = 100, 0.0002  # times; seconds
 _UNSETTABLE = {signal.SIGKILL, signal.SIGSTOP}
 _DEFAULTED = [number for number in signal.valid_signals() if number not in _UNSETTABLE]
 
@@ -53,15 +50,13 @@ class Launch:
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """
-    What core0 changed of itself and its children shall not see: the limit on open files before it was raised; what
-    ``/proc/<pid>/oom_score_adj`` is for them, None for the same as for this process. It cannot be less than that.
+    What core0 changed of itself and its children shall not see: the limit on open files before it was raised.
     """
 
     files: tuple[int, int]
-    oom_score: int | None = None
 
     @classmethod
-    def prepare(cls, oom_score: int | None = None) -> "Surroundings":
+    def prepare(cls) -> "Surroundings":
         """
         Make this process fit to have children. Call it once, at start, in the main thread.
 
@@ -84,7 +79,7 @@ class Surroundings:
                     os.set_inheritable(number, False)
                 except OSError:
                     pass  # the one that listed the directory
-        return cls(files=(soft, hard), oom_score=oom_score)
+        return cls(files=(soft, hard))
 
 
 class _Reader(ProcessReader):
@@ -173,7 +168,7 @@ class Child(Process):
         try:
             _enter(launch.cwd or "/")
             resource.setrlimit(resource.RLIMIT_NOFILE, self._surroundings.files)
-            pid = os.posix_spawn(
+            return os.posix_spawn(
                 launch.path,
                 list(launch.argv),
                 launch.env,
@@ -187,9 +182,6 @@ class Child(Process):
             os.umask(umask)
             os.fchdir(here)
             os.close(here)
-        if self._surroundings.oom_score is not None:
-            _expose(pid, self._surroundings.oom_score)
-        return pid
 
     def reapProcess(self) -> None:
         """
@@ -214,38 +206,6 @@ class Child(Process):
                 pipe.drain()
             # not loseConnection: that waits for what it has buffered to be read
             pipe.connectionLost(Failure(CONNECTION_DONE))
-
-
-def _expose(pid: int, oom_score: int) -> None:
-    """
-    Give a program, and what it may have started by now, the score that is not this process's own.
-
-    :raises OSError: it cannot be given; the program is ended.
-    """
-    left = [pid]
-    try:
-        while left:
-            _score(left[-1], oom_score)
-            left += procfs.children(left.pop())
-    except OSError as error:
-        os.killpg(pid, signal.SIGKILL)
-        raise OSError(errno.EAGAIN, f"its oom_score_adj cannot be set: {error.strerror}") from error
-
-
-def _score(pid: int, oom_score: int) -> None:
-    for tries in range(SCORE_TRIES, 0, -1):
-        try:
-            procfs.write(f"/proc/{pid}/oom_score_adj", str(oom_score).encode())
-            return
-        except (FileNotFoundError, ProcessLookupError):
-            return  # it has ended
-        except PermissionError:
-            if not procfs.alive(pid):
-                return
-            # for a moment of its start it is as little dumpable as the CoreX that starts it
-            if tries == 1:
-                raise
-            time.sleep(SCORE_PAUSE)
 
 
 def _enter(folder: str) -> None:

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Annotated, Any
 
 from msgspec import Meta, Raw, Struct
-from msgspec.json import encode
 from msgspec.structs import replace
 from zope.interface import implementer
 
@@ -23,8 +22,6 @@ from core0.reading import decode
 MIB = 1 << 20
 MAX_MOUNTS, MAX_ENV = 100, 1000
 MAX_ENV_BYTES = 128 << 10
-MAX_VARIABLE = (128 << 10) - 2  # bytes of a name and its value: execve(2) counts the = between them and a NUL behind
-MAX_ENCODED = 192 << 10  # bytes of all mounts, or of all variables, as core0 tells its processes about them
 _HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
 _INNER = uuid.UUID("0c0e0c0e-d15b-5a7c-8000-c0e0c0e0c0e0")
 _SCHEMES = ("http://", "https://", "file://", "/")
@@ -49,12 +46,6 @@ def _check_url(field: str, value: str) -> None:
         raise ValueError(f"@{field}: expected a URL (http, https, file) or an absolute path, got {found}")
     if "\0" in value:
         raise ValueError(f"@{field}: expected no NUL character")
-
-
-def _check_encoded(field: str, value: Any) -> None:
-    size = len(encode(value))
-    if size > MAX_ENCODED:
-        raise ValueError(f"@{field}: expected at most {MAX_ENCODED} bytes as JSON, got {size}; have fewer, or shorter")
 
 
 class CreateArguments(Struct, frozen=True):
@@ -98,15 +89,11 @@ class CreateArguments(Struct, frozen=True):
 
     def _check_env(self) -> None:
         env = self.env or {}
-        sizes = {name: len(f"{name}{value}".encode()) for name, value in env.items()}
-        if len(env) > MAX_ENV or sum(sizes.values()) > MAX_ENV_BYTES:
-            raise ValueError(f"@env: expected at most {MAX_ENV} variables, and {MAX_ENV_BYTES} bytes in all")
+        if len(env) > MAX_ENV or sum(len(name) + len(value) for name, value in env.items()) > MAX_ENV_BYTES:
+            raise ValueError(f"@env: expected at most {MAX_ENV} variables, and {MAX_ENV_BYTES} characters in all")
         for name, value in env.items():
             if not name or "=" in name or "\0" in name + value:
                 raise ValueError(f"@env: expected names without '=' and values without NUL, got {shown(name)}")
-            if sizes[name] > MAX_VARIABLE:
-                raise ValueError(f"@env[{name!r:.80}]: expected at most {MAX_VARIABLE} bytes, got {sizes[name]}")
-        _check_encoded("env", env)
 
     def _check_mounts(self) -> None:
         mounts = list(self.mounts())
@@ -123,7 +110,6 @@ class CreateArguments(Struct, frozen=True):
                 raise ValueError(f"@mount[{mount.source!r:.80}]: {shown(mount.target)} is the container's own")
             if targets.count(mount.target) > 1:
                 raise ValueError(f"@mount: expected each path of the container once, got {shown(mount.target)} twice")
-        _check_encoded("mount", mounts)
 
     def mounts(self) -> list[Mount]:
         """
@@ -157,8 +143,7 @@ class CreateArguments(Struct, frozen=True):
 class Create(BaseCommand):
     """
     Make a container and start a CoreX in it: its number, once that CoreX has answered. If it fails nothing is left of
-    it. With ``"stream": true`` the command tells how far it is. ``recurring_period`` is refused: there would be one
-    more container each time.
+    it. With ``"stream": true`` the command tells how far it is.
     """
 
     name = "corex.create"
@@ -172,9 +157,6 @@ class Create(BaseCommand):
         """
         From the plist to the first answer.
         """
-        if job.command.recurring_period:
-            text = "expected none with corex.create, which would make one more container each time"
-            raise Refusal(400, f"recurring_period: {text}, got {job.command.recurring_period}")
         given: CreateArguments = job.arguments
         say = partial(self._host.say, job)
         return answer(await self._host.containers.create(given.request(), job.seq, say))
@@ -227,7 +209,7 @@ class Dispatch(BaseCommand):
     name = "corex.dispatch"
     agent = IHost
     arguments = DispatchArguments
-    # done again it is the same command under the same id, which never runs twice; but for one that recurs, see _new_id
+    # done again it is the same command under the same id, which never runs twice
     repeatable = True
 
     def __init__(self, agent: IHost) -> None:
@@ -242,21 +224,11 @@ class Dispatch(BaseCommand):
             command = decode(bytes(given.command))
         except Undecodable as error:
             raise Refusal(400, f"arguments.command: {error}") from error
-        id = command.id or _new_id(job)
+        id = command.id or str(uuid.uuid5(_INNER, f"{job.id} {job.runs}"))
         if id == job.id:
             raise Refusal(400, f"arguments.command.id: expected another id than that of the dispatch, got {shown(id)}")
         await self._host.containers.dispatch(given.container, replace(command, id=id), id)
         return answer(id)
-
-
-def _new_id(job: IJob) -> str:
-    """
-    The same one for a run that is done again after core0 has died, but not for the next run.
-    """
-    if job.command.recurring_period:
-        # these count their runs anew in each period
-        return str(uuid.uuid4())
-    return str(uuid.uuid5(_INNER, f"{job.id} {job.runs}"))
 
 
 class TerminateArguments(Struct, frozen=True):

@@ -18,7 +18,7 @@ from core0.containers.bundle import Mount as Bound
 from core0.containers.container import Container
 from core0.containers.house import House
 from core0.containers.machine import Machine
-from core0.containers.nursery import MAX_ORDER, Guest, GuestFailed
+from core0.containers.nursery import Guest, GuestFailed
 from core0.containers.orders import Join
 from core0.containers.rootfs import Bind, Setup, staging_place
 from core0.containers.runtime import RuntimeFailed
@@ -32,7 +32,6 @@ from core0.waiting import both, within
 FIRST_ID = 1 << 28  # of the ids that containers have, 65,536 each
 SLOTS = 24_000  # as many as fit below the ids that systemd says nobody should use
 ANSWER = 15.0  # seconds in which a CoreX has to answer
-MOST_SOURCES = MAX_ORDER - (64 << 10)  # bytes: what else a guest is told takes some kB
 UNIFIED = "/sys/fs/cgroup/unified"
 Say = Callable[[str], None]
 
@@ -131,10 +130,6 @@ class Building:
         # who is root of the host anyway sees all of it
         private = () if self._request.privileged else self._house.private
         self._sources = [resolved(mount.source, private) for mount in self._request.mounts]
-        size = len(json.dumps(self._sources, ensure_ascii=False).encode())
-        if size > MOST_SOURCES:
-            text = f"the paths of the host that they lead to take {size} bytes, at most {MOST_SOURCES} are possible"
-            raise Refusal(400, f"arguments.mount: {text}; have fewer")
 
     def _furnish(self, root: Root) -> Setup:
         """
@@ -175,13 +170,6 @@ class Building:
         yield "hosts", f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{name}\n"
         yield "resolv.conf", self._resolver()
 
-    def _has_place(self, name: str) -> bool:
-        """
-        Whether its own file can appear in its ``/etc``: in one of the host no file is made for that.
-        """
-        pairs = zip(self._sources, self._request.mounts, strict=True)
-        return all(os.path.exists(os.path.join(source, name)) for source, mount in pairs if mount.target == "/etc")
-
     def _resolver(self) -> str:
         if self._request.host_network:
             with open("/etc/resolv.conf", encoding="utf-8", errors="replace") as file:
@@ -203,9 +191,7 @@ class Building:
             ids=self._first_id,
             cgroups=cgroups_of(self._house, self._number),
             init=self._house.init,
-            etc=Etc(
-                *(f"{stage}/{name}" if self._has_place(name) else "" for name in ("hosts", "hostname", "resolv.conf"))
-            ),
+            etc=Etc(f"{stage}/hosts", f"{stage}/hostname", f"{stage}/resolv.conf"),
             env=self._env,
             mounts=tuple(
                 Bound(f"{stage}/mount-{place}", mount.target, mount.read_only, file=not os.path.isdir(source))

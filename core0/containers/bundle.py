@@ -19,9 +19,6 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 IDS = 65536
 DEFAULT_PIDS = 4096  # where nothing is said: a fork bomb must not take the host with it
 SOFT_FILES, HARD_FILES = 1024, 1048576
-TMP, SHM, DEV = 1 << 30, 64 << 20, 64 << 20  # bytes of files in memory, where it is not limited
-PAGE = 4096  # bytes
-LEAST_FILES = 1024
 CPU_PERIOD, LEAST_QUOTA = 100_000, 1000  # µs; the kernel takes no smaller quota
 EVERYBODY = 2147483647  # the largest group id that the kernel takes for ping_group_range
 
@@ -152,38 +149,24 @@ def _capabilities(spec: Spec, machine: Machine) -> tuple[str, ...]:
 
 def _mounts(spec: Spec) -> list[dict[str, Any]]:
     access = () if spec.privileged else ("ro",)
-    memory = spec.limits.memory
     mounts = [
         _mount("/proc", "proc", "proc", *_READ),
-        _mount("/dev", "tmpfs", "tmpfs", "nosuid", "noexec", "strictatime", "mode=755", *_room(DEV, memory, 1)),
+        _mount("/dev", "tmpfs", "tmpfs", "nosuid", "noexec", "strictatime", "mode=755", "size=65536k"),
         _mount(
             "/dev/pts", "devpts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"
         ),
-        _mount("/dev/shm", "tmpfs", "shm", *_READ, "mode=1777", *_room(SHM, memory, 1)),
+        _mount("/dev/shm", "tmpfs", "shm", *_READ, "mode=1777", "size=65536k"),
         _mount("/dev/mqueue", "mqueue", "mqueue", *_READ),
         _mount(INIT, "bind", spec.init, "bind", "rprivate", "ro", "nosuid", "nodev"),
         _sys(spec),
         _mount("/sys/fs/cgroup", "cgroup", "cgroup", *_READ, "relatime", *access),
-        _mount("/tmp", "tmpfs", "tmpfs", "nosuid", "nodev", "mode=1777", *_room(TMP, memory, 6)),
+        _mount("/tmp", "tmpfs", "tmpfs", "nosuid", "nodev", "mode=1777"),
     ]
     etc = (("hosts", spec.etc.hosts), ("hostname", spec.etc.hostname), ("resolv.conf", spec.etc.resolv))
     given = [_mount(f"/etc/{name}", "bind", path, "bind", "rprivate", *_READ) for name, path in etc if path]
     given += [_bound(spec, mount) for mount in spec.mounts]
     # what is mounted later hides what is below its place: so the deeper the later
     return mounts + sorted(given, key=lambda mount: mount["destination"].count("/"))
-
-
-def _room(usual: int, memory: int | None, part: int) -> tuple[str, str]:
-    """
-    What files in memory may take. All of them together leave half of a limited memory to the processes: no process that
-    is ended makes room for files, so with more of them all processes would end.
-
-    :param usual: bytes.
-    :param memory: the limit of the container.
-    :param part: sixteenths of that.
-    """
-    size = usual if memory is None else max(PAGE, min(usual, memory * part // 16))
-    return f"size={size}", f"nr_inodes={max(LEAST_FILES, size // PAGE)}"
 
 
 def _mount(target: str, kind: str, source: str, *options: str) -> dict[str, Any]:

@@ -18,8 +18,6 @@ from core0.jobs.usage import Meter
 from core0.values import Final
 from core0.waiting import Occurrence
 
-TELL = 60.0  # seconds between words on what was ignored
-
 
 class Container:
     """
@@ -48,8 +46,6 @@ class Container:
         self.emptied: Occurrence[None] = Occurrence()
         self.heard = False
         self.gone: Occurrence[None] = Occurrence()
-        self._ignored = 0  # of these the log tells
-        self._told = -TELL
 
     @property
     def number(self) -> int:
@@ -101,7 +97,6 @@ class Container:
         """
         Watch its processes no more.
         """
-        self._tell()
         for process in (self.init, self.corex):
             if process is not None:
                 process.close()
@@ -118,7 +113,6 @@ class Container:
                 seqs.append(answer.seq)
             elif answer is not None:
                 self.first_word.happen("")
-        self._complain()
         if seqs:
             await self._house.dispatched.written(seqs)
 
@@ -138,20 +132,3 @@ class Container:
                     self._house.journal.sample(report.id, report.fields, report.life)
                 case Own():
                     self._log.info("container {number}: {text}", number=self.number, text=report.text)
-        self._complain()
-
-    def _complain(self) -> None:
-        """
-        A container may say what it likes, but not fill the log with it.
-        """
-        now = self._house.reactor.seconds()
-        if now - self._told >= TELL and self._tell():
-            self._told = now
-
-    def _tell(self) -> bool:
-        count = self.errands.ignored + self.reports.ignored - self._ignored
-        if count:
-            self._ignored += count
-            text = "container {number}: {count} messages were ignored: nonsense, or not for its CoreX to say"
-            self._log.warn(text, number=self.number, count=count)
-        return bool(count)

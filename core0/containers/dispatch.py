@@ -24,7 +24,6 @@ from core0.messages import Command, State, encode, rejection
 from core0.reading import decode, digest
 from core0.values import Claim, Entry
 
-NORMALISED = 64 << 10  # bytes of arguments that are compared by what they mean; larger ones by how they are written
 _log = Logger()
 
 
@@ -59,7 +58,6 @@ class Dispatcher:
         """
         Learn what a core0 before this one had sent, or was about to; what no container is left for is answered here.
         """
-        self._numbers.after(await self._house.dispatched.highest())
         async for entries in self._house.dispatched.taken():
             self._numbers.after(entries[-1].seq)
             found = [self._read(entry) for entry in entries]
@@ -77,19 +75,20 @@ class Dispatcher:
     def _read(self, entry: Entry) -> tuple[int, Errand] | None:
         try:
             written = msgspec.json.decode(entry.payload, type=Written)
-            return written.container, _errand(entry.seq, written.container, decode(bytes(written.command)))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, Core0Error) as error:
+            command = decode(bytes(written.command))
+        except (msgspec.MsgspecError, Core0Error) as error:
             _log.error("errand {seq} cannot be read: {error}", seq=entry.seq, error=error)
             reason, now = f"what was written down of this errand cannot be read: {error}", epoch(self._house.reactor)
             node = self._house.settings.node
             self._house.dispatched.reject(entry.seq, rejection(node, None, State.ERROR, reason, entry.payload, now))
             return None
+        return written.container, _errand(entry.seq, written.container, command)
 
     async def dispatch(self, container: Container, command: Command, id: str) -> None:
         """
         Returns once it is safely on its way.
 
-        :raises Refusal: 503, too much is already; 400, its arguments are no JSON that can be read.
+        :raises Refusal: 503, too much is already.
         """
         if not self._house.channels.room(container.number):
             text = f"container {container.number} has too many commands on their way to it; wait for their results"
@@ -141,25 +140,8 @@ class Dispatcher:
 def _errand(seq: int, number: int, command: Command) -> Errand:
     """
     The same command for another container is another content.
-
-    :raises Refusal: 400, the arguments cannot be read.
     """
-    same = replace(command, arguments=_normal(command.arguments))
-    content = sha256(f"{number} {digest(same, None)}".encode()).hexdigest()
+    arguments = encode(msgspec.json.decode(command.arguments), order="sorted")
+    content = sha256(f"{number} {digest(replace(command, arguments=Raw(arguments)), None)}".encode()).hexdigest()
     line = messages.order_line(seq, encode(command))
     return Errand(seq=seq, id=command.id or "", digest=content, command=command, line=line)
-
-
-def _normal(arguments: Raw) -> Raw:
-    """
-    What is the same for arguments that mean the same, unless they are large.
-    """
-    if len(bytes(arguments)) > NORMALISED:
-        return arguments
-    try:
-        return Raw(encode(msgspec.json.decode(arguments), order="sorted"))
-    except RecursionError as error:
-        raise Refusal(400, "arguments.command.arguments: nested too deeply: at most some 1,000 levels") from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        text = f"expected JSON in UTF-8 with numbers that a float can hold: {error}"
-        raise Refusal(400, f"arguments.command.arguments: {text}") from error

@@ -23,7 +23,7 @@ from core0.containers.runtime import Runtime
 from core0.containers.shelf import Phase, Record, boot
 from core0.containers.steps import Steps
 from core0.errors import Refusal
-from core0.interfaces import IContainers
+from core0.host_interfaces import IContainers
 from core0.messages import Command
 from core0.values import Usage
 from core0.waiting import to_the_end, within
@@ -227,7 +227,7 @@ class Containers:
 
     async def terminate_all(self) -> None:
         """
-        For a core0 that takes its containers with it. What they have said and cannot be passed on the next one reads.
+        For a core0 that takes its containers with it. What they have said, if it cannot be passed on, the next one reads.
         """
         living = [container for container in self._containers.values() if container.phase == Phase.LIVE]
         for each in living:

@@ -21,7 +21,6 @@ from core0.images.removal import remove
 LAST = "last"
 NEW = ".new"  # behind the name of a file while it is written
 RECORD = "container.json"
-WRITTEN = ("upper", "work")  # by the processes of a container
 LARGEST = 64 << 20  # bytes of a record
 VERSION = 1
 _log = Logger()
@@ -127,16 +126,6 @@ class Shelf:
         All of it or nothing.
         """
         _write(os.path.join(self.place(record.number), RECORD), msgspec.json.encode(record))
-
-    def empty(self, number: int) -> None:
-        """
-        Remove what the processes of a container have written, which are gone, as far as it can be.
-        """
-        for name in WRITTEN:
-            try:
-                remove(os.path.join(self.place(number), name))
-            except OSError:
-                pass  # whoever removes the folder says so
 
     def remove(self, number: int) -> None:
         """

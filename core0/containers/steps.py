@@ -107,8 +107,6 @@ class Steps:
     async def _delete(self) -> None:
         house = self._house
         await self._container.runner.delete(self._id, cgroups=cgroups_of(house, self._number))
-        # before its last answers are waited for: the disk may be full of it, and they cannot be written for that
-        await house.in_thread(house.shelf.empty, self._number)
         await house.in_thread(groups.remove_empty, f"/{house.family}")
 
     async def join(self, guest: Guest, order: Join) -> int:

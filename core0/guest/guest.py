@@ -14,7 +14,6 @@ from core0.guest import join, preload
 
 NAME = "corex"
 MAX_ORDER = 1 << 20  # bytes
-LAST_DESCRIPTOR = (1 << 31) - 1
 
 Tell = Callable[[Answer], None]
 _decode = msgspec.json.Decoder(Order).decode
@@ -58,7 +57,7 @@ def _become(number: int, order: Join, tell: Tell) -> None:
     confinement = join.Confinement.read(order.bundle)
     way = os.open(os.path.dirname(order.socket), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     socket = f"/proc/self/fd/{way}/{os.path.basename(order.socket)}"
-    oom_score = join.enter(order.init, confinement, order.cgroups)
+    join.enter(order.init, confinement, order.cgroups)
     pid = os.fork()
     if pid:
         tell(Answer(number=number, state="joined", pid=pid))
@@ -66,7 +65,7 @@ def _become(number: int, order: Join, tell: Tell) -> None:
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     _close_all_but(way)
     join.confine(confinement)
-    _serve(order, socket, oom_score)
+    _serve(order, socket)
 
 
 def _close_all_but(kept: int) -> None:
@@ -77,12 +76,11 @@ def _close_all_but(kept: int) -> None:
     for number in range(3):
         os.dup2(null, number)
     os.closerange(3, kept)
-    # not to the limit on open files: it is the container's by now, and what was open before may be beyond it
-    os.closerange(kept + 1, LAST_DESCRIPTOR)
+    os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
 
 
-def _serve(order: Join, socket: str, oom_score: int | None) -> None:
+def _serve(order: Join, socket: str) -> None:
     from core0 import corex  # preloaded: it is above what starts the zygote
 
     reactor = preload.make_reactor()
-    corex.run(reactor, order.settings, socket, oom_score)
+    corex.run(reactor, order.settings, socket)

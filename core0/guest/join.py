@@ -9,7 +9,6 @@ cannot be traced or looked into from inside, because its memory belongs to the h
 import ctypes
 import os
 import resource
-import signal
 from dataclasses import dataclass
 
 import msgspec
@@ -28,25 +27,13 @@ NAMESPACES = {
     "cgroup": kernel.CLONE_NEWCGROUP,
 }
 
-NEVER = b"-17"  # to end for want of memory
-FIRST = 1000  # to end: what jobs get where nobody can be spared
-
 
 class _Namespace(Struct):
     type: str
 
 
-class _Memory(Struct, frozen=True):
-    limit: int | None = None
-
-
-class _Resources(Struct, frozen=True):
-    memory: _Memory = _Memory()
-
-
 class _Linux(Struct):
     namespaces: list[_Namespace]
-    resources: _Resources = _Resources()
 
 
 class _Limit(Struct):
@@ -82,8 +69,6 @@ _decode = msgspec.json.Decoder(_Config).decode
 class Confinement:
     """
     What a bundle says of the processes of its container.
-
-    :ivar spared: the kernel shall end others when the memory of the container is full, not its CoreX and first process.
     """
 
     namespaces: int
@@ -91,7 +76,6 @@ class Confinement:
     no_new_privileges: bool
     limits: tuple[tuple[int, int, int], ...]
     oom_score: int | None
-    spared: bool
     calls: bytes  # the seccomp filter, empty for none
 
     @classmethod
@@ -107,7 +91,6 @@ class Confinement:
             no_new_privileges=process.no_new_privileges,
             limits=tuple((getattr(resource, each.type), each.soft, each.hard) for each in process.rlimits),
             oom_score=process.oom_score,
-            spared=read.linux.resources.memory.limit is not None and process.oom_score is not None,
             calls=calls,
         )
 
@@ -147,13 +130,12 @@ def _overwrite_arguments(name: str) -> None:
     ctypes.memmove(start, text, len(text))
 
 
-def enter(init: int, confinement: Confinement, places: list[str]) -> int | None:
+def enter(init: int, confinement: Confinement, places: list[str]) -> None:
     """
     Join the namespaces and cgroups of a container. Only children of this process are in its pid namespace.
 
     :param init: its first process.
     :param places: folders of its cgroups.
-    :returns: the ``oom_score_adj`` that jobs have to be given; None for that of this process.
     """
     last = _last_capability()
     fd = os.pidfd_open(init)
@@ -163,7 +145,6 @@ def enter(init: int, confinement: Confinement, places: list[str]) -> int | None:
         if confinement.oom_score is not None:
             with open("/proc/self/oom_score_adj", "w") as file:
                 file.write(str(confinement.oom_score))
-        spared = confinement.spared and _spare(fd, init) and _spare(fd, os.getpid())
         for limit, soft, hard in confinement.limits:
             resource.setrlimit(limit, (soft, hard))
         kernel.setns(fd, confinement.namespaces)
@@ -175,28 +156,6 @@ def enter(init: int, confinement: Confinement, places: list[str]) -> int | None:
     os.setresuid(0, 0, 0)
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     kernel.drop_bounding(confinement.capabilities, last)
-    if not confinement.spared:
-        return None
-    return confinement.oom_score if spared else FIRST
-
-
-def _spare(init: int, pid: int) -> bool:
-    """
-    Have the kernel end other processes when memory is full. A CoreX looks large: what it shares with all others counts.
-
-    It takes the old file for that. What is written to the new one is also the least that the process and whatever comes
-    of it may ask for by themselves: jobs could spare themselves, too.
-
-    :param init: the descriptor of the container's first process.
-    :returns: False if core0 may not do that: it lacks ``CAP_SYS_RESOURCE``, or the kernel the file.
-    """
-    try:
-        with open(f"/proc/{pid}/oom_adj", "wb", buffering=0) as file:
-            signal.pidfd_send_signal(init, 0)  # it lives, so its pid is nobody else's
-            file.write(NEVER)
-    except (FileNotFoundError, PermissionError):
-        return False
-    return True
 
 
 def confine(confinement: Confinement) -> None:

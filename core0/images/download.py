@@ -10,7 +10,6 @@ from typing import NamedTuple
 import pycurl
 
 from core0.images.coding import ACCEPTED
-from core0.images.room import Room
 from core0.images.source import Source
 
 IDLE_TALK = 1 << 16  # bytes of the body of an answer that is none
@@ -57,21 +56,13 @@ class Download:
     :param fd: a file that takes it, from its beginning; -1: it is kept in ``pieces``.
     :param known: the body is only wanted if it is not that one any more.
     :param lasting: whether what is at this address never changes, as in a store of contents.
-    :param room: for the file; None: somebody has seen to it.
     :ivar failure: set when there are no more tries; what came is of no use then.
     :ivar unchanged: the server says that it is what is known.
     :ivar encoding: in which the body came.
     """
 
     def __init__(
-        self,
-        source: Source,
-        limit: int,
-        fd: int = -1,
-        *,
-        known: Known | None = None,
-        lasting: bool = False,
-        room: Room | None = None,
+        self, source: Source, limit: int, fd: int = -1, *, known: Known | None = None, lasting: bool = False
     ) -> None:
         self.source = source
         self.fd = fd
@@ -85,7 +76,6 @@ class Download:
         self._wanted_unless = known
         self._conditional = False
         self._lasting = lasting
-        self._room = room
         self._forget_answer()
 
     def _forget_answer(self) -> None:
@@ -175,8 +165,6 @@ class Download:
             self.pieces.append(data)
         else:
             try:
-                if self._room is not None:
-                    self._room.take(len(data))
                 _write(self.fd, data, self.received)
             except OSError as error:
                 self._complaint = error

@@ -65,7 +65,6 @@ class Layout:
         os.close(fd)
 
     def _add(self, entry: Entry, name: bytes, folder: int) -> None:
-        self._store.room.take(BLOCK)
         if entry.kind is Kind.REGULAR:
             self._add_file(entry, name, folder)
             return
@@ -134,7 +133,6 @@ class Layout:
                 self._clones = False
         left = size
         while left:
-            self._store.room.take(min(left, PIECE))
             count = _some(source, target, min(left, PIECE))
             if not count:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))

@@ -98,8 +98,7 @@ class Making:
             else:
                 tree = self._read(source, lambda: plist.parse(plist.lines(file)))
                 temporary = os.path.join(self._store.folder, TEMPORARY)
-                room = self._store.room
-                supply = Remote(storage, self._patience, temporary, room) if storage.remote else Local(storage, room)
+                supply = Remote(storage, self._patience, temporary) if storage.remote else Local(storage)
             if recipe.changed():
                 raise refusal(503, source, "it was changed while it was read")
             self._lay_out(source, tree, supply, recipe.digest, folder)
@@ -116,7 +115,7 @@ class Making:
 
     def _unpacked(self, file: BinaryIO, packing: Packing, folder: str) -> Iterator[Entry]:
         members = archive.read(file, _KINDS[packing], MAX_ARCHIVE)
-        return archive.stored(members, lambda content: keep_file(content, folder, self._store.room))
+        return archive.stored(members, lambda content: keep_file(content, folder))
 
     def _lay_out(self, source: Source, tree: Tree, supply: Supply, digest: str, folder: str) -> None:
         missing = {hash: size for hash, size in tree.contents().items() if size and self._store.look(hash) is None}
@@ -154,10 +153,10 @@ class Making:
                     raise Wrong(f"content {entry.hash}: expected 0 bytes, but this is not the hash of nothing")
 
     def _check_room(self, source: Source, needed: int) -> None:
-        free = self._store.room.free()
+        found = os.statvfs(self._store.folder)
+        free = found.f_bavail * found.f_frsize
         if needed > free:
-            kept = f"{self._store.room.reserve} more are kept free"
-            text = f"it takes {needed} bytes below {self._store.folder}, where {free} are free and {kept}"
+            text = f"it takes {needed} bytes below {self._store.folder}, where {free} are free"
             raise refusal(503, source, f"{text}; 'corectl store gc --all' removes what no container uses")
 
     def _table(self, tree: Tree, path: str) -> bytes:

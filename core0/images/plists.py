@@ -112,8 +112,7 @@ class Plists:
         asked = bool(known.etag or known.modified) and self._store.has_root(digest)
         file = self._temporary()
         limit = MAX_ARCHIVE if source.packing.archive else MAX_PLIST
-        room = self._store.room
-        download = Download(source, limit, file.fileno(), known=known if asked else None, room=room)
+        download = Download(source, limit, file.fileno(), known=known if asked else None)
         seconds = self._patience.contents if source.packing.archive else self._patience.plist
         for ended in Transfers(self._patience, seconds, self._count).run([download]):
             if ended.failure is not None:
@@ -142,7 +141,6 @@ class Plists:
         target = self._temporary()
         for piece in decoded(file, encoding, limit):
             machine.update(piece)
-            self._store.room.take(len(piece))
             write(target.fileno(), piece)
         target.seek(0)
         return Recipe(machine.hexdigest(), target)

@@ -13,7 +13,6 @@ from typing import Any
 
 from core0.images.journal import Journal
 from core0.images.removal import remove
-from core0.images.room import Room
 
 FOLDER = "images"  # of all this, below the state directory of core0
 HOLDS = "../containers/*/root"  # from the folder of all this: symlinks to roots that are in use
@@ -28,7 +27,6 @@ class Store:
     """
     :param folder: absolute; it is made, for its owner only. All of it is on one file system.
     :ivar journal: what may be lost with the power.
-    :ivar room: for more.
     """
 
     def __init__(self, folder: str) -> None:
@@ -42,7 +40,6 @@ class Store:
                 os.makedirs(path, mode=0o700, exist_ok=True)
         self.contents_fd = os.open(os.path.join(folder, CONTENTS), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.journal = Journal(os.path.join(folder, PENDING))
-        self.room = Room(folder)
 
     def close(self) -> None:
         """

@@ -18,14 +18,12 @@ from core0.images.compression import Damaged
 from core0.images.download import Download
 from core0.images.entry import Entry
 from core0.images.patience import Patience
-from core0.images.room import Room
 from core0.images.source import Source
 from core0.images.transfers import Transfers
 from core0.messages import shown
 
 IN_MEMORY = 1 << 18  # bytes of a content that needs no file on its way
 PIECE = 1 << 20  # bytes that are read at once
-BLOCK = 4096  # bytes that a file takes besides
 MD5_DIGITS = 32
 EMPTY = frozenset({hashlib.sha256().hexdigest(), hashlib.md5(usedforsecurity=False).hexdigest()})
 
@@ -74,9 +72,8 @@ class Remote:
     :param folder: for what is on its way.
     """
 
-    def __init__(self, storage: Source, patience: Patience, folder: str, room: Room) -> None:
+    def __init__(self, storage: Source, patience: Patience, folder: str) -> None:
         self._storage = storage
-        self._room = room
         self._patience = patience
         self._folder = folder
 
@@ -88,7 +85,6 @@ class Remote:
 
         def downloads() -> Iterator[Download]:
             for entry, fd in wanted:
-                self._room.take(entry.size)
                 small = entry.size <= IN_MEMORY
                 # what is encoded may be a little larger than what it stands for
                 limit = entry.size + entry.size // 64 + IN_MEMORY
@@ -148,16 +144,14 @@ class Local:
     A folder of this host.
     """
 
-    def __init__(self, storage: Source, room: Room) -> None:
+    def __init__(self, storage: Source) -> None:
         self._storage = storage
-        self._room = room
 
     def bring(self, wanted: Iterator[tuple[Entry, int]], keep: Keep, count: Callable[[int], None]) -> None:
         """
         See :class:`Supply`.
         """
         for entry, fd in wanted:
-            self._room.take(entry.size)
             keep(entry, _Copying(self._storage.content(entry.hash).path, entry, fd))
             count(entry.size)
 
@@ -267,7 +261,7 @@ def _named(entry: Entry, text: str) -> str:
     return f"content {entry.hash} of {shown('/' + entry.path)}: {text}"
 
 
-def keep_file(content: Readable, folder: str, room: Room) -> str:
+def keep_file(content: Readable, folder: str) -> str:
     """
     Have a content in a file that is named by its hash.
 
@@ -275,10 +269,8 @@ def keep_file(content: Readable, folder: str, room: Room) -> str:
     :raises OSError: it cannot be written.
     """
     machine = hashlib.sha256()
-    room.take(BLOCK)
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
         while piece := content.read(PIECE):
-            room.take(len(piece))
             machine.update(piece)
             file.write(piece)
     hash = machine.hexdigest()

@@ -5,9 +5,8 @@ ones, and claimed by a name of their own.
 
 from collections.abc import AsyncIterator, Collection, Sequence
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from core0.interfaces import IDispatched
@@ -34,8 +33,6 @@ class Dispatched(Ledger):
         super().__init__(clock, link, node, life, holder=f"{node}:corex")
         self._unfinished = keys.dispatched(node)
         self._marks = keys.dispatched_marks(node)
-        self._last = keys.dispatched_clock(node)
-        self._highest = 0
         self._entering: list[tuple[Entry, Deferred[None] | None]] = []  # the last of each call has somebody waiting
         self._entered = Bell()
         self._enter_task = Task("errands are not written down any more")
@@ -72,8 +69,10 @@ class Dispatched(Ledger):
             await pause(self._clock, 0)  # the rest of this turn may have more
             while self._entering:
                 batch = self._next_batch()
+                words = [word for entry, _ in batch for word in (str(entry.seq), entry.payload)]
                 try:
-                    await self._enter(batch)
+                    connection = await self._link.up()
+                    await connection.command("HSET", self._unfinished, *words)
                 except Lost:
                     await pause(self._clock, 0)
                     continue
@@ -86,19 +85,6 @@ class Dispatched(Ledger):
                 for _, written in batch:
                     if written is not None and not written.called:
                         written.callback(None)
-
-    async def _enter(self, batch: "Sequence[tuple[Entry, Deferred[None] | None]]") -> None:
-        words = [word for entry, _ in batch for word in (str(entry.seq), entry.payload)]
-        self._highest = max(self._highest, *(entry.seq for entry, _ in batch))
-        connection = await self._link.up()
-        # a CoreX that lives on takes none for a new one that is lower than what it has had, whatever the clock says
-        replies = (
-            connection.command("SET", self._last, self._highest),
-            connection.command("HSET", self._unfinished, *words),
-        )
-        for reply in await DeferredList(replies, consumeErrors=True):
-            if isinstance(reply[1], Failure):
-                reply[1].raiseException()
 
     def _next_batch(self) -> list[tuple[Entry, "Deferred[None] | None"]]:
         size = 0
@@ -122,13 +108,6 @@ class Dispatched(Ledger):
             rest = [seq for seq in rest if seq > last]
             if entries:
                 yield entries
-
-    async def highest(self) -> int:
-        """
-        The highest number of any that was ever written down.
-        """
-        self._highest = max(self._highest, int(await self._ask("GET", self._last) or 0))
-        return self._highest
 
     async def written(self, seqs: Collection[int]) -> None:
         """

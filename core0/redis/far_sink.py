@@ -17,7 +17,6 @@ from core0.waiting import Bell, Occurrence, pause
 
 MAX_ITEMS = 20_000
 MAX_BYTES = 8 << 20
-MAX_LAST, MAX_LAST_BYTES = 20_000, 8 << 20  # the same for last pieces of live output
 SHORT = 1000  # records in the list: core0 reads it
 MAX_OWN = 64 << 10  # characters of an entry of CoreX's own log
 RETRY = 1.0  # seconds
@@ -38,8 +37,8 @@ class FarSink:
         self._link = link
         self._key = keys.corex_records(number)
         self._lines: list[bytes] = []
-        self._last: list[bytes] = []  # of live output: they have room of their own, and stay until they are there
-        self._bytes = self._last_bytes = 0
+        self._last: list[bytes] = []  # of live output: never dropped
+        self._bytes = 0
         self._dropped = 0
         self._bell = Bell()
         self._quiet: Occurrence[None] | None = None
@@ -68,10 +67,11 @@ class FarSink:
 
     def stream(self, job: str, line: bytes, last: bool) -> None:
         """
-        Send a piece of live output, if there is room; more for the last one: readers wait for it.
+        Send a piece of live output, if there is room; the last one always: readers wait for it.
         """
         if last:
-            self._add_last(stream_line(job, line, True))
+            self._last.append(stream_line(job, line, True))
+            self._bell.ring()
         elif self._roomy(len(line)):
             self._lines.append(stream_line(job, line, False))
 
@@ -89,14 +89,6 @@ class FarSink:
         text = printable(text[:MAX_OWN])
         if self._roomy(len(text)):
             self._lines.append(own_line(text))
-
-    def _add_last(self, line: bytes) -> None:
-        if len(self._last) >= MAX_LAST or self._last_bytes + len(line) > MAX_LAST_BYTES:
-            self._dropped += 1
-            return
-        self._last_bytes += len(line)
-        self._last.append(line)
-        self._bell.ring()
 
     def _roomy(self, size: int) -> bool:
         if len(self._lines) >= MAX_ITEMS or self._bytes + size > MAX_BYTES:
@@ -131,20 +123,19 @@ class FarSink:
 
     async def _flush(self, connection: Connection) -> None:
         dropped = await self._to_tell(connection)
-        lines, last = self._lines, self._last[:]
+        lines, last = self._lines, self._last
         told = [dropped_line(dropped)] if dropped else []
         if not (lines or last or told):
             return
-        self._lines, self._bytes = [], 0
+        self._lines, self._last, self._bytes = [], [], 0
         try:
             listed = await connection.command("RPUSH", self._key, *lines, *last, *told)
         except (Lost, ReplyError):
             # not repeated: they may be there. A second last one does no harm.
             self._dropped += len(lines)
+            self._last = last + self._last
             self._bell.ring()
             raise
-        del self._last[: len(last)]
-        self._last_bytes -= sum(map(len, last))
         self._dropped -= dropped
         if listed > keys.MAX_RECORDS:
             # the oldest give way

@@ -48,13 +48,6 @@ def dispatched_marks(node: str) -> str:
     return f"core0:dispatched-marks:{node}"
 
 
-def dispatched_clock(node: str) -> str:
-    """
-    String: the number of the last command that this node sent into a container.
-    """
-    return f"core0:dispatched-clock:{node}"
-
-
 def clock(node: str) -> str:
     """
     String: the number of the last command that this node took.

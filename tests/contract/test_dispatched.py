@@ -151,20 +151,6 @@ class DispatchedTests(ClaimContract, AnswerContract, DispatchedCase):
         pieces = [len(piece) async for piece in self.errands.taken()]
         self.assertEqual([2, 2, 2, 2], pieces)
 
-    async def test_highest(self) -> None:
-        """
-        The highest number is known as long as the server lives, although that errand is answered.
-        """
-        self.assertEqual(0, await self.errands.highest())
-        for seq in (2**50, 5):
-            await self.errands.enter([Entry(seq, b"x")])
-        self.lose(2**50)
-        again = Dispatched(reactor, self.link(), NODE, LIFE)
-        self.begin(again)
-        self.assertEqual([2**50, 2**50], [await each.highest() for each in (self.errands, again)])
-        await again.enter([Entry(6, b"x")])
-        self.assertEqual(b"%d" % 2**50, self.client.get(keys.dispatched_clock(NODE)))
-
     async def test_enter_while_it_is_lost(self) -> None:
         """
         What is entered while connections are lost is written nevertheless; whoever waits is told then, not before.

@@ -82,7 +82,7 @@ class ExecTests(ConfinementCase):
         A job in a container has the ids, rights, limits, namespaces, cgroups, mounts, descriptors and signals that the
         runtime's own exec gives, and nothing of the host's environment.
         """
-        number = self.confined(env={"GIVEN": "to all"}, limits={"pids": 50})
+        number = self.confined(env={"GIVEN": "to all"}, limits={"memory": 64 << 20, "pids": 50})
         ours, theirs = self.inside_sh(number, ITSELF).split("--\n"), self.by_runtime(number, ITSELF).split("--\n")
         status, expected = parse_status(ours[0]), parse_status(theirs[0])
         ignored = int(status["SigIgn"], 16)

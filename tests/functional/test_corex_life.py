@@ -43,13 +43,12 @@ class OnEitherRuntime(ContainerTestCase):
         A container is listed with what it uses, what was asked for and its first process.
         """
         before = time.time()
-        mount = {str(self.folder()): "/host:ro"}
-        number = self.create(hostname="box.example", mount=mount)
+        number = self.create(hostname="box.example", mount={str(self.daemon.folder): "/host:ro"})
         found = self.listed()[str(number)]
         self.assertEqual(LISTED, set(found))
         self.assertEqual("box.example", found["hostname"])
         self.assertEqual(image().plist, found["plist"])
-        self.assertEqual(mount, found["mount"])
+        self.assertEqual({str(self.daemon.folder): "/host:ro"}, found["mount"])
         self.assertEqual(([], {}), (found["network"], found["port"]))
         self.assertEqual("core0-init", Path(f"/proc/{found['pid']}/comm").read_text().strip())
         self.assertTrue(before - 1 < found["started"] / 1000 < time.time() + 1, found)

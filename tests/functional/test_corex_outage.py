@@ -29,25 +29,12 @@ STUBBORN = "trap '' TERM; " + WAITS
 LONG = 12.0  # seconds that the server is away
 
 
-class TerminatingDaemon(ServedDaemon):
-    """
-    One that takes its containers with it.
-    """
-
-    def command(self) -> list[str]:
-        """
-        The command line.
-        """
-        return [*super().command(), "--terminate-containers"]
-
-
-class OutageTestCase(ContainerTestCase):
+class OutageTests(ContainerTestCase):
     """
     A core0 whose clients have a server that comes and goes.
     """
 
     valkey: ClassVar[Valkey]
-    kind: ClassVar[type[ServedDaemon]] = ServedDaemon
 
     @classmethod
     def make_daemon(cls) -> ServedDaemon:
@@ -57,7 +44,7 @@ class OutageTestCase(ContainerTestCase):
         need_containers()
         cls.valkey = Valkey().start()
         cls.addClassCleanup(cls.valkey.close)
-        daemon = cls.kind(cls.valkey)
+        daemon = ServedDaemon(cls.valkey)
         server = daemon.folder / "server"
         server.write_text(SERVER.format(find_program("")))
         server.chmod(0o755)
@@ -113,12 +100,6 @@ class OutageTestCase(ContainerTestCase):
             found = (result["state"], result["streams"][0], result["container"])
             self.assertEqual(("SUCCESS", f"{word}\n", number), found, result)
 
-
-class OutageTests(OutageTestCase):
-    """
-    One that leaves its containers alone.
-    """
-
     def test_away_for_long(self) -> None:
         """
         Commands that were done when their container ended have their results once the clients' server is back.
@@ -170,28 +151,4 @@ class OutageTests(OutageTestCase):
             result = self.daemon.result(id)
             self.assertEqual(("INTERRUPTED", number), (result["state"], result["container"]), result)
         self.assertIn(self.daemon.result(terminating)["state"], ("INTERRUPTED", "SUCCESS"))
-        eventually(lambda: not self.traces.left(), "nothing is left")
-
-
-class TerminatingTests(OutageTestCase):
-    """
-    One that takes its containers with it.
-    """
-
-    kind = TerminatingDaemon
-
-    def test_stopped(self) -> None:
-        """
-        It does not wait for ever for what its containers have said; the next one tells it.
-        """
-        number = self.create()
-        ids = [self.running_inside(number, WAITS.format(word)) for word in ("one", "two")]
-        self.valkey.stop()
-        self.daemon.stop()
-        self.assertFalse(self.traces.processes())
-        self.valkey.start()
-        self.daemon.start()
-        for id in ids:
-            result = self.daemon.result(id)
-            self.assertEqual(("INTERRUPTED", number), (result["state"], result["container"]), result)
         eventually(lambda: not self.traces.left(), "nothing is left")

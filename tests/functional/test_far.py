@@ -16,7 +16,6 @@ from core0.messages import Command, Outcome, State, encode, result_of
 from core0.redis import keys
 from core0.redis.far_consumer import Seen
 from core0.redis.far_ledger import PENDING_BYTES
-from core0.redis.far_sink import MAX_LAST_BYTES
 from core0.redis.script import RECEIVE
 from core0.values import Final
 from core0.waiting import pause
@@ -319,28 +318,6 @@ class AwayTests(FarCase):
         # one of each kind besides the log records had no room either
         self.assertEqual(25_003, len(logs) + dropped)
         self.assertTrue(any(b'"last":true' in line for line in self.host.lines))
-
-    async def test_last_pieces_without_a_server(self) -> None:
-        """
-        Last pieces of live output have some megabytes of their own; what has no room there is dropped and counted, too.
-        """
-        self.channels.stop()
-        self.valkey.stop()
-        self.start_corex()
-        large, sent = b'"%s"' % (b"x" * (1 << 20)), MAX_LAST_BYTES // (1 << 20) + 5
-        for _ in range(sent):
-            self.sink.stream("a", large, True)
-        self.valkey.start()
-        self.admit()
-        await self.sink.flushed()
-        self.channels = self.begin()
-        self.channels.open(NUMBER, self.host)
-        await self.until(lambda: self.told()[1], "it is told")
-        kept = sum(b'"last":true' in line for line in self.host.lines)
-        self.assertEqual((sent - 6, 6), (kept, self.told()[1]))
-        # there is room again
-        self.sink.stream("a", large, True)
-        await self.until(lambda: sum(b'"last":true' in line for line in self.host.lines) > kept, "it comes")
 
     async def test_full_server(self) -> None:
         """

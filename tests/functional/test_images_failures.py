@@ -149,31 +149,6 @@ class SlowTests(ImagesTestCase):
             self.assert_refused(await self.refused(url), 503, "does not answer, or too slowly")
 
 
-class TotalTests(ImagesTestCase):
-    """
-    A server that gets on, but not within the time that all of it has.
-    """
-
-    patience = Patience(slow=30, plist=0.6, contents=1.0)
-
-    async def test_plist(self) -> None:
-        """
-        A plist that has not come in time is given up, and an archive has the time of contents.
-        """
-        self.web.pages["/x.plist"] = Page(plist(FILES), wait=2.0)
-        self.assert_refused(await self.refused(self.web.url("/x.plist")), 503, "not come within 1 s", "too slow")
-        self.web.pages["/x.tar"] = Page(b"", wait=2.0)
-        self.assert_refused(await self.refused(self.web.url("/x.tar")), 503, "not come within 1 s", "too slow")
-
-    async def test_contents(self) -> None:
-        """
-        Contents that have not come in time are given up.
-        """
-        url = self.publish(FILES)
-        self.web.pages[f"/store/{sha256(SMALL)}"] = Page(SMALL, wait=3.0)
-        self.assert_refused(await self.refused(url), 503, sha256(SMALL), "not come within 1 s")
-
-
 class ContentTests(ImagesTestCase):
     """
     A content cannot be had, or is not what it has to be.

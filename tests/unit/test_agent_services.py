@@ -108,7 +108,7 @@ class ServiceTests(AgentCase):
         pool.start()
         self.addCleanup(pool.stop)
         pool.threadFactory = no_thread  # type: ignore[assignment] # it is called like the class
-        refused = self.failureResultOf(in_pool(self.reactor, pool, int), NoThread).value  # type: ignore[arg-type] # all that it needs
+        refused = self.failureResultOf(Deferred.fromCoroutine(in_pool(self.reactor, pool, int)), NoThread).value
         self.assertEqual(503, refused.code)
 
         def work() -> None:
@@ -131,7 +131,7 @@ class HostTests(SynchronousTestCase):
         self.went_down = 0
         parts = (reactor, Registry([]), ledger, jobs, None, MemoryRecords())
         none: Any = None  # it is not asked for any
-        return Host(*parts, node="1:1", containers=none, down=self.go_down, obstacle=lambda: obstacle)
+        return Host(*parts, node="1:1", containers=none, networks=none, down=self.go_down, obstacle=lambda: obstacle)
 
     def go_down(self) -> None:
         """

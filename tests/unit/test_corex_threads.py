@@ -99,7 +99,7 @@ class ThreadTests(SynchronousTestCase):
             Surroundings((1024, 1024)),
             TaggedTrees(1),
             MemoryRecords(),
-            partial(in_pool, reactor, pool),  # type: ignore[arg-type]
+            partial(in_pool, reactor, pool),
             kill_grace=1.0,
             buffer=1024,
             env={},

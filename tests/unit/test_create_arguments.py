@@ -10,17 +10,13 @@ from hypothesis import strategies as st
 from msgspec import Raw
 from twisted.trial.unittest import SynchronousTestCase
 
-from core0.commands.corex import MAX_VARIABLE, CreateArguments, DispatchArguments, TerminateArguments
-from core0.containers.nursery import MAX_ORDER
-from core0.containers.orders import Join, Prepare
+from core0.commands.corex import CreateArguments, DispatchArguments, TerminateArguments
 from core0.containers.request import Mount
-from core0.containers.rootfs import Bind, Setup
-from core0.corex_settings import Limits, Settings
+from core0.corex_settings import Limits
 from core0.errors import Refusal
 from core0.reading import read_arguments
 
 PLIST = "/images/base.plist"
-LONG = "/x" * 2047  # as long as a path can be
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
     lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(max_size=10), children, max_size=4),
@@ -87,17 +83,6 @@ class CreateTests(SynchronousTestCase):
         for field in ("plist", "storage"):
             for value in ("relative", "ftp://h/x", "javascript:x", "-", "/a\0b"):
                 self.refused(field, **{field: value})
-        for value in ("/a folder/x", "/ä/x", "HTTPS://h/x", "file:///a%20folder/x", "https://h/a b"):
-            request = read(plist=value, storage=value).request()
-            self.assertEqual((value, value), (request.plist, request.storage))
-
-    def test_secrets(self) -> None:
-        """
-        A refusal of a URL repeats no password.
-        """
-        for url in ("ftp://me:secret@h/x", "http://me:secret@h/\0"):
-            error = self.assertRaises(Refusal, read, plist=url)
-            self.assertNotIn("secret", str(error))
 
     def test_hostname(self) -> None:
         """
@@ -148,37 +133,6 @@ class CreateTests(SynchronousTestCase):
         for env in ({"": "x"}, {"A=": "x"}, {"A": "\0"}, {"A\0": "x"}, {"A": "x" * (1 << 17)}):
             self.refused("env", env=env)
         self.refused("env", env={f"V{number}": "" for number in range(1001)})
-
-    def test_largest_variable(self) -> None:
-        """
-        A variable is at most as long as the kernel takes, in bytes; a longer one is named.
-        """
-        for value in ("x" * MAX_VARIABLE, "ä" * (MAX_VARIABLE // 2)):
-            self.refused("env['V']", env={"V": value})
-        for value in ("x" * (MAX_VARIABLE - 1), "ä" * (MAX_VARIABLE // 2 - 1)):
-            self.assertEqual({"V": value}, read(plist=PLIST, env={"V": value}).request().env)
-
-    def test_most_mounts(self) -> None:
-        """
-        All mounts that are taken can be told to the process that becomes a CoreX; more are refused.
-        """
-        paths = [f"/{place:03}/{'x' * 1000}" for place in range(85)]
-        mounts = read(plist=PLIST, mount={path: path for path in paths}).mounts()
-        binds = [Bind(mount.source, f"mount-{place}", mount.read_only) for place, mount in enumerate(mounts)]
-        setup = Setup(number=1, stage=LONG, lower=LONG, own=LONG, first_id=1, binds=binds)
-        self.assertLess(len(msgspec.json.encode(Prepare(setup))), MAX_ORDER)
-        self.refused("mount", mount={f"{path}{'y' * 500}": path for path in paths})
-
-    def test_most_variables(self) -> None:
-        """
-        All variables that are taken can be told to the process that becomes a CoreX, whatever is in them; more are
-        refused.
-        """
-        env = read(plist=PLIST, env={"V": "\1" * (32_000)}).request().env
-        settings = Settings(number=1, node="1:1", user="corex-1", password="x" * 64, env=env)
-        order = Join(init=1, bundle=LONG, cgroups=[LONG] * 12, socket=LONG, settings=settings)
-        self.assertLess(len(msgspec.json.encode(order)), MAX_ORDER)
-        self.refused("env", env={"V": "\1" * (33 << 10)})
 
     def test_limits(self) -> None:
         """

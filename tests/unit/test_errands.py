@@ -3,7 +3,6 @@ A CoreX answers for its own errands, each once, and its records are those of its
 """
 
 import json
-from sys import getrefcount
 from typing import Any
 
 from hypothesis import given
@@ -409,17 +408,6 @@ class ReportTests(ErrandsCase):
             self.errands.add(errand(seq))
             self.errands.result(wire.ResultMessage(1, seq, False, 0.0, False, _raw(result(str(seq)))))
         self.assertEqual((False, False, True), tuple(self.errands.knows(id) for id in ("10", "11", "12")))
-
-    def test_small(self) -> None:
-        """
-        Nothing large is kept of what is answered: neither the order nor the arguments.
-        """
-        large = errand(10, arguments=Raw(b'"%s"' % (b"x" * 100_000)))
-        before = [getrefcount(large), getrefcount(large.line), getrefcount(large.command)]
-        self.errands.add(large)
-        self.final_of(10, "10")
-        self.assertEqual(before, [getrefcount(large), getrefcount(large.line), getrefcount(large.command)])
-        self.assertTrue(self.errands.knows("10"))
 
     def test_long(self) -> None:
         """

@@ -143,17 +143,6 @@ class ShelfTests(SynchronousTestCase):
         self.shelf.next_number()
         self.assertEqual([(str(self.folder / "last.new"), "last.new"), (str(self.folder), "last")], synced)
 
-    def test_emptied(self) -> None:
-        """
-        What a container wrote can go before all the rest, which stays known.
-        """
-        place = Path(self.shelf.make(record(1)))
-        (place / "upper/a/b").mkdir(parents=True)
-        self.shelf.empty(1)
-        self.shelf.empty(2)
-        self.assertEqual(["container.json"], os.listdir(place))
-        self.assertEqual([record(1)], self.shelf.records())
-
     def test_removed(self) -> None:
         """
         A folder goes with all that is in it, and what links in it point to stays.

@@ -26,7 +26,7 @@ class SourcesTests(SynchronousTestCase):
         self.addCleanup(rmtree, self.folder)
         (self.folder / "run" / "core0" / "redis").mkdir(parents=True)
         (self.folder / "srv" / "data").mkdir(parents=True)
-        self.private = [str(self.folder / "run" / "core0"), str(self.folder / "not" / "yet")]
+        self.private = (str(self.folder / "run" / "core0"), str(self.folder / "not" / "yet"))
 
     def refused(self, path: str | Path, *about: str) -> None:
         """
@@ -65,7 +65,7 @@ class SourcesTests(SynchronousTestCase):
         for path in ("srv/in", "srv/in/redis", "srv/up", "srv/up/run"):
             self.refused(self.folder / path, "no container may see")
         (self.folder / "named").symlink_to("run/core0")
-        self.private = [str(self.folder / "named")]
+        self.private = (str(self.folder / "named"),)
         self.refused(self.folder / "run" / "core0" / "redis", "no container may see")
 
     def test_not_yet(self) -> None:

@@ -8,7 +8,6 @@ import resource
 import signal
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn
 
 from twisted.internet import reactor
@@ -231,16 +230,6 @@ class SpawnTests(TestCase):
         self.assertEqual("99 0022\n", await self.shell("echo $(ulimit -n) $(umask)"))
         self.assertEqual(before, resource.getrlimit(resource.RLIMIT_NOFILE))
         self.assertEqual(0o077, os.umask(0o077))
-
-    async def test_oom_score(self) -> None:
-        """
-        It has the score that the kernel ends processes by when memory is full that it shall have; core0 keeps its own.
-        """
-        own = Path("/proc/self/oom_score_adj").read_text()
-        self.assertEqual(own, await self.shell("cat /proc/$$/oom_score_adj"))
-        self.surroundings = Surroundings(resource.getrlimit(resource.RLIMIT_NOFILE), 900)
-        self.assertEqual("900\n", await self.shell("sleep 0.1; cat /proc/self/oom_score_adj"))
-        self.assertEqual(own, Path("/proc/self/oom_score_adj").read_text())
 
     async def test_stdin(self) -> None:
         """

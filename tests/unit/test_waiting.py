@@ -373,9 +373,8 @@ class BothTests(SynchronousTestCase):
         """
         What has failed before the other one begins cancels that, too; so it does if that cannot be hindered.
         """
-        other: Deferred[int] = Deferred()
-        self.failureResultOf(Deferred.fromCoroutine(both(fail(ValueError()), other)), ValueError)
-        self.assertTrue(other.called)
+        self.failureResultOf(Deferred.fromCoroutine(both(fail(ValueError()), self.second)), ValueError)
+        self.assertTrue(self.second.called)
         self.failureResultOf(Deferred.fromCoroutine(both(succeed(1), fail(ValueError()))), ValueError)
 
     def test_cancelled(self) -> None:
