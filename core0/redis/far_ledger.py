@@ -17,9 +17,9 @@ from core0.redis import keys
 from core0.redis.connection import Connection, Lost, ReplyError
 from core0.redis.link import Link
 from core0.redis.outbox import SHORT, Item, Outbox, shortened, size_of, words
-from core0.redis.task import Task
+from core0.redis.writer import Writer
 from core0.values import Claim, Final
-from core0.waiting import Bell, Occurrence, pause
+from core0.waiting import pause
 
 BATCH = 256  # answers at once
 PENDING_BYTES = 64 << 20  # streams of results that wait to be sent; beyond that they are cut
@@ -29,7 +29,7 @@ REJECTED, TWICE = 400, 409
 
 
 @implementer(ILedger)
-class FarLedger:
+class FarLedger(Writer):
     """
     :param number: of the container.
     """
@@ -37,30 +37,12 @@ class FarLedger:
     _log = Logger()
 
     def __init__(self, clock: IReactorTime, link: Link, number: int) -> None:
-        self._clock = clock
-        self._link = link
+        super().__init__(clock, link, "answers are not sent any more")
         self._number = number
         self._key = keys.corex_results(number)
         self._pending = Outbox()
         self._first: list[bytes] = []
         self._listed = 0
-        self._bell = Bell()
-        self._quiet: Occurrence[None] | None = None
-        self._task = Task("answers are not sent any more")
-
-    def start(self) -> None:
-        """
-        Begin to send.
-        """
-        self._link.start()
-        self._task.start(self._work())
-
-    def stop(self) -> None:
-        """
-        Send no more.
-        """
-        self._task.stop()
-        self._link.stop()
 
     def ready(self, pid: int) -> None:
         """
@@ -109,20 +91,14 @@ class FarLedger:
             Final(seq, id, "", result_of(command, id, outcome, container=self._number, starttime=now, time=0, runs=0))
         )
 
-    async def flushed(self) -> None:
-        """
-        Until nothing is left to send.
-        """
-        if self._pending or self._first:
-            if self._quiet is None:
-                self._quiet = Occurrence()
-            await self._quiet.wait()
+    def _left(self) -> bool:
+        return bool(self._pending or self._first)
 
     async def _work(self) -> None:
         while True:
             await self._bell.wait()
             await pause(self._clock, 0)  # the rest of this turn may have more
-            while self._pending or self._first:
+            while self._left():
                 connection = await self._link.up()
                 try:
                     await self._send(connection)
@@ -131,9 +107,7 @@ class FarLedger:
                 except ReplyError as error:
                     self._log.warn("the server refuses answers: {error}; trying again", error=error)
                     await pause(self._clock, RETRY)
-            if self._quiet is not None:
-                quiet, self._quiet = self._quiet, None
-                quiet.happen(None)
+            self._calm()
 
     async def _send(self, connection: Connection) -> None:
         if self._listed > CROWDED:

@@ -12,8 +12,8 @@ from core0.messages import printable
 from core0.redis import keys
 from core0.redis.connection import Connection, Lost, ReplyError
 from core0.redis.link import Link
-from core0.redis.task import Task
-from core0.waiting import Bell, Occurrence, pause
+from core0.redis.writer import Writer
+from core0.waiting import pause
 
 MAX_ITEMS = 20_000
 MAX_BYTES = 8 << 20
@@ -24,7 +24,7 @@ RETRY = 1.0  # seconds
 FLUSH = 0.02  # seconds that records gather before they are sent together
 
 
-class FarSink:
+class FarSink(Writer):
     """
     A :class:`core0.records.RecordSink`.
 
@@ -34,30 +34,12 @@ class FarSink:
     _log = Logger()
 
     def __init__(self, clock: IReactorTime, link: Link, number: int) -> None:
-        self._clock = clock
-        self._link = link
+        super().__init__(clock, link, "records are not sent any more")
         self._key = keys.corex_records(number)
         self._lines: list[bytes] = []
         self._last: list[bytes] = []  # of live output: they have room of their own, and stay until they are there
         self._bytes = self._last_bytes = 0
         self._dropped = 0
-        self._bell = Bell()
-        self._quiet: Occurrence[None] | None = None
-        self._task = Task("records are not sent any more")
-
-    def start(self) -> None:
-        """
-        Begin to send.
-        """
-        self._link.start()
-        self._task.start(self._work())
-
-    def stop(self) -> None:
-        """
-        Send no more.
-        """
-        self._task.stop()
-        self._link.stop()
 
     def log(self, line: bytes) -> None:
         """
@@ -106,14 +88,8 @@ class FarSink:
         self._bell.ring()
         return True
 
-    async def flushed(self) -> None:
-        """
-        Until nothing is left to send.
-        """
-        if self._lines or self._last:
-            if self._quiet is None:
-                self._quiet = Occurrence()
-            await self._quiet.wait()
+    def _left(self) -> bool:
+        return bool(self._lines or self._last)
 
     async def _work(self) -> None:
         while True:
@@ -125,9 +101,7 @@ class FarSink:
             except (Lost, ReplyError) as error:
                 self._log.warn("records were lost: {error}", error=error)
                 await pause(self._clock, RETRY)
-            if self._quiet is not None and not (self._lines or self._last):
-                quiet, self._quiet = self._quiet, None
-                quiet.happen(None)
+            self._calm()
 
     async def _flush(self, connection: Connection) -> None:
         dropped = await self._to_tell(connection)

@@ -25,9 +25,9 @@ from core0.redis.connection import Lost, ReplyError
 from core0.redis.link import Link
 from core0.redis.outbox import SHORT, Item, Outbox, Rejected, shortened, size_of, words
 from core0.redis.script import CLAIM, FINISH, MARK
-from core0.redis.task import Task
+from core0.redis.writer import Writer
 from core0.values import Claim, Final
-from core0.waiting import Bell, Occurrence, pause
+from core0.waiting import pause
 
 BATCH = 256  # writes at once
 PENDING_BYTES = 64 << 20  # streams of results that wait to be written; beyond that they are cut
@@ -36,7 +36,7 @@ SUSPICIOUS = 3  # times in a row that a batch could not be written; then its ite
 
 
 @implementer(ILedger)
-class Ledger:
+class Ledger(Writer):
     """
     :param life: of a result, in seconds.
     :param holder: who holds the ids that it claims: the node, unless it has another ledger that does.
@@ -45,8 +45,7 @@ class Ledger:
     _log = Logger()
 
     def __init__(self, clock: IReactorTime, link: Link, node: str, life: int, holder: str = "") -> None:
-        self._clock = clock
-        self._link = link
+        super().__init__(clock, link, "the ledger has stopped writing")
         self._node = node
         self._life = life
         self._holder = holder or node
@@ -57,25 +56,8 @@ class Ledger:
         self._singly = 0
         self._marking: dict[int, Mark] = {}
         self._marked: list[Deferred[None]] = []
-        self._bell = Bell()
-        self._quiet: Occurrence[None] | None = None
-        self._task = Task("the ledger has stopped writing")
         self.spare: Callable[[int], bool] = lambda size: False
         self.on_written: Callable[[int], None] = lambda size: None
-
-    def start(self) -> None:
-        """
-        Begin to write.
-        """
-        self._link.start()
-        self._task.start(self._work())
-
-    def stop(self) -> None:
-        """
-        Write no more.
-        """
-        self._task.stop()
-        self._link.stop()
 
     def entries(self) -> set[int]:
         """
@@ -156,7 +138,7 @@ class Ledger:
             return deferred
         self._marking[seq] = mark
         self._marked.append(deferred)
-        self._wake()
+        self._bell.ring()
         return deferred
 
     def finish(self, final: Final) -> None:
@@ -168,32 +150,23 @@ class Ledger:
         if pending > PENDING_BYTES or (size > 2 * SHORT and self.spare(pending)):
             final = shortened(final)
         self._pending.add(final)
-        self._wake()
+        self._bell.ring()
 
     def reject(self, seq: int, rejection: Rejection) -> None:
         """
         Written with all others of this turn.
         """
         self._pending.add(Rejected(seq, rejection))
-        self._wake()
-
-    def _wake(self) -> None:
         self._bell.ring()
 
-    async def flushed(self) -> None:
-        """
-        Until nothing is left to write.
-        """
-        if self._pending or self._marking:
-            if self._quiet is None:
-                self._quiet = Occurrence()
-            await self._quiet.wait()
+    def _left(self) -> bool:
+        return bool(self._pending or self._marking)
 
     async def _work(self) -> None:
         while True:
             await self._bell.wait()
             await pause(self._clock, 0)  # the rest of this turn may have more
-            while self._pending or self._marking:
+            while self._left():
                 try:
                     last = self._pending.last  # what comes meanwhile may follow from marks that come meanwhile
                     await self._flush_marks()
@@ -205,9 +178,7 @@ class Ledger:
                     self._log.warn("the server refuses a write: {error}; trying again", error=error)
                     self._link.doubt(error)
                     await pause(self._clock, RETRY)
-            if self._quiet is not None:
-                quiet, self._quiet = self._quiet, None
-                quiet.happen(None)
+            self._calm()
 
     async def _flush_marks(self) -> None:
         if not self._marking:

@@ -14,9 +14,9 @@ from core0.redis import keys
 from core0.redis.connection import Connection, Lost, ReplyError
 from core0.redis.link import Link
 from core0.redis.script import SAMPLE
-from core0.redis.task import Task
 from core0.redis.window import Window
-from core0.waiting import Bell, Occurrence, pause
+from core0.redis.writer import Writer
+from core0.waiting import pause
 
 MAX_ITEMS = 20_000
 MAX_BYTES = 8 << 20
@@ -27,7 +27,7 @@ RECORD = 1024  # bytes that log records in Redis may have on average; if they ar
 SLACK = 2  # a sample lives for so many intervals, and a result's life
 
 
-class RecordWriter:
+class RecordWriter(Writer):
     """
     :param life: of a result, in seconds; live output and samples expire like it.
     :param most: log records kept in Redis.
@@ -36,8 +36,7 @@ class RecordWriter:
     _log = Logger()
 
     def __init__(self, clock: IReactorTime, link: Link, life: int, most: int) -> None:
-        self._clock = clock
-        self._link = link
+        super().__init__(clock, link, "records are not written any more")
         self._life = life
         self._kept = Window(most, most * RECORD)
         self._logs: list[bytes] = []
@@ -48,24 +47,7 @@ class RecordWriter:
         self._count = 0
         self._bytes = 0
         self._dropped = 0
-        self._bell = Bell()
-        self._quiet: Occurrence[None] | None = None
-        self._task = Task("records are not written any more")
         self.tell_dropped: Callable[[int, str], bytes] = lambda count, where: b""
-
-    def start(self) -> None:
-        """
-        Begin to write.
-        """
-        self._link.start()
-        self._task.start(self._work())
-
-    def stop(self) -> None:
-        """
-        Write no more.
-        """
-        self._task.stop()
-        self._link.stop()
 
     def keep(self, most: int) -> None:
         """
@@ -105,14 +87,8 @@ class RecordWriter:
         if self._roomy(sum(len(str(value)) for value in fields.values()) + 128):
             self._samples.append((job, fields, life))
 
-    async def flushed(self) -> None:
-        """
-        Until nothing is left to write.
-        """
-        if self._count:
-            if self._quiet is None:
-                self._quiet = Occurrence()
-            await self._quiet.wait()
+    def _left(self) -> bool:
+        return bool(self._count)
 
     async def _work(self) -> None:
         while True:
@@ -125,9 +101,7 @@ class RecordWriter:
                 self._log.warn("records were lost: {error}", error=error)
                 self._link.doubt(error)
                 await pause(self._clock, RETRY)
-            if self._quiet is not None and not self._count:
-                quiet, self._quiet = self._quiet, None
-                quiet.happen(None)
+            self._calm()
 
     async def _flush(self, connection: Connection) -> None:
         logs, streams, samples = self._logs, self._streams, self._samples
