@@ -135,12 +135,25 @@ def swapping() -> bool:
     return read("/proc/swaps").count(b"\n") > 1
 
 
+def started(pid: int) -> int:
+    """
+    When a living process was started, in clock ticks since the machine was: with its pid that tells it from all others
+    since then. 0 if it does not live; a zombie does not.
+    """
+    fields = _living(pid)
+    return int(fields[18]) if fields is not None else 0
+
+
 def alive(pid: int) -> bool:
     """
     Whether a process runs: a zombie does not.
     """
+    return _living(pid) is not None
+
+
+def _living(pid: int) -> list[bytes] | None:
     stat = parse_stat(read(f"/proc/{pid}/stat"))
-    return stat is not None and stat[0] not in (b"Z", b"X")
+    return stat[1] if stat is not None and stat[0] not in (b"Z", b"X") else None
 
 
 def children(pid: int) -> list[int]:

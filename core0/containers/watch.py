@@ -15,15 +15,6 @@ from core0 import procfs
 from core0.waiting import Occurrence
 
 
-def started(pid: int) -> int:
-    """
-    When a living process was started, in clock ticks since the machine was: with its pid that tells it from all others
-    since then. 0 if it does not live.
-    """
-    stat = procfs.parse_stat(procfs.read(f"/proc/{pid}/stat"))
-    return int(stat[1][18]) if stat is not None and stat[0] not in (b"Z", b"X") else 0
-
-
 @implementer(IReadDescriptor)
 class Watched:
     """
@@ -44,14 +35,14 @@ class Watched:
     @classmethod
     def find(cls, reactor: Any, pid: int, start: int = 0) -> "Watched | None":
         """
-        :param start: what :func:`started` said of it; 0: whoever has that pid.
+        :param start: what :func:`core0.procfs.started` said of it; 0: whoever has that pid.
         :returns: None if it has ended.
         """
         try:
             fd = os.pidfd_open(pid)
         except ProcessLookupError:
             return None
-        if start and started(pid) != start:
+        if start and procfs.started(pid) != start:
             os.close(fd)
             return None
         return cls(reactor, pid, fd)

@@ -139,9 +139,9 @@ def _overwrite_arguments(name: str) -> None:
     """
     What ``ps`` shows is read from where the arguments were when the program started.
     """
-    with open("/proc/self/stat", "rb") as file:
-        fields = file.read().rpartition(b") ")[2].split()
-    start, end = int(fields[45]), int(fields[46])
+    stat = procfs.parse_stat(procfs.read("/proc/self/stat"))
+    assert stat is not None
+    start, end = int(stat[1][44]), int(stat[1][45])
     text = name.encode()[: end - start - 1]
     ctypes.memset(start, 0, end - start)
     ctypes.memmove(start, text, len(text))

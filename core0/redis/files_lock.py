@@ -104,7 +104,7 @@ class FilesLock:
 
         :raises OSError: that cannot be written.
         """
-        text = json.dumps({"pid": pid, "started": _started(pid)})
+        text = json.dumps({"pid": pid, "started": procfs.started(pid)})
         for path in reversed(self._records):
             write_private(path, text)
 
@@ -154,20 +154,15 @@ def _holders(fd: int) -> list[tuple[int, int]]:
         except OSError:
             continue  # it has ended, has no such descriptor, or is somebody else's
         if pid != os.getpid() and (held.st_dev, held.st_ino) == (wanted.st_dev, wanted.st_ino):
-            found.append((pid, _started(pid)))
+            found.append((pid, procfs.started(pid)))
     return found
-
-
-def _started(pid: int) -> int:
-    found = procfs.figures(pid)
-    return found.started if found else 0
 
 
 def is_process(pid: int, started: int) -> bool:
     """
     Whether this is still the process that was recorded: pids come again, pids with start times do not.
     """
-    return bool(started) and _started(pid) == started
+    return bool(started) and procfs.started(pid) == started
 
 
 def _signal(pid: int, started: int, number: int) -> None:
