@@ -7,18 +7,22 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 from twisted.logger import Logger
 
+from core0 import procfs
+from core0.bucket import Bucket
 from core0.clock import epoch
 from core0.containers.errands import Errands
 from core0.containers.house import House
 from core0.containers.reports import Live, Log, Own, Reports, Sample
 from core0.containers.shelf import Life, Phase, Record
 from core0.containers.undo import Undo
-from core0.containers.watch import Watched, started
+from core0.containers.watch import Watched
 from core0.jobs.usage import Meter
 from core0.values import Final
 from core0.waiting import Occurrence
 
 TELL = 60.0  # seconds between words on what was ignored
+WORDS, WORDS_AT_ONCE = 1, 100  # entries of its own log that core0 keeps: a second, and at once
+MOST_WORDS = 8192  # characters of one
 
 
 class Container:
@@ -48,6 +52,7 @@ class Container:
         self.emptied: Occurrence[None] = Occurrence()
         self.heard = False
         self.gone: Occurrence[None] = Occurrence()
+        self._words = Bucket(house.reactor, WORDS, WORDS_AT_ONCE)
         self._ignored = 0  # of these the log tells
         self._told = -TELL
 
@@ -76,14 +81,14 @@ class Container:
         Its first process lives.
         """
         self.init = self._watch("its first process has ended", init, self.record.init)
-        self.record = replace(self.record, init=Life(init, started(init)))
+        self.record = replace(self.record, init=Life(init, procfs.started(init)))
 
     def joined(self, corex: int) -> None:
         """
         Its CoreX lives.
         """
         self.corex = self._watch("its CoreX has ended", corex, self.record.corex)
-        self.record = replace(self.record, corex=Life(corex, started(corex)))
+        self.record = replace(self.record, corex=Life(corex, procfs.started(corex)))
 
     def _watch(self, reason: str, pid: int, known: Life | None) -> Watched | None:
         process = Watched.find(self._house.reactor, pid, known.start if known else 0)
@@ -136,13 +141,15 @@ class Container:
                     self._house.journal.stream(report.id, report.line, report.last)
                 case Sample():
                     self._house.journal.sample(report.id, report.fields, report.life)
+                case Own() if self._words.take():
+                    self._log.info("container {number}: {text}", number=self.number, text=report.text[:MOST_WORDS])
                 case Own():
-                    self._log.info("container {number}: {text}", number=self.number, text=report.text)
+                    self.reports.ignored += 1
         self._complain()
 
     def _complain(self) -> None:
         """
-        A container may say what it likes, but not fill the log with it.
+        Say in the log, now and then, how much was not taken.
         """
         now = self._house.reactor.seconds()
         if now - self._told >= TELL and self._tell():
@@ -152,6 +159,6 @@ class Container:
         count = self.errands.ignored + self.reports.ignored - self._ignored
         if count:
             self._ignored += count
-            text = "container {number}: {count} messages were ignored: nonsense, or not for its CoreX to say"
+            text = "container {number}: {count} messages were ignored: nonsense, not for its CoreX to say, or too many"
             self._log.warn(text, number=self.number, count=count)
         return bool(count)

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from core0 import corex_messages as messages
 from core0.clock import epoch
 from core0.containers.container import Container
-from core0.containers.errands import Errand, Errands, Numbers
+from core0.containers.errands import GONE, Errand, Numbers, failed
 from core0.containers.house import House
 from core0.containers.shelf import Phase
 from core0.errors import Core0Error, Refusal
@@ -129,10 +129,8 @@ class Dispatcher:
             self._orphan(container.number, errand, "it ended before the command came to it")
 
     def _orphan(self, number: int, errand: Errand, why: str) -> None:
-        errands = Errands(self._house.reactor, number)
-        errands.add(errand)
-        for final in errands.orphaned(f"container {number} is gone: {why}"):
-            self._house.dispatched.finish(final)
+        reason = f"container {number} is gone: {why}"
+        self._house.dispatched.finish(failed(self._house.reactor, number, errand, GONE, reason))
 
     def _failed(self, failure: Failure) -> None:
         _log.failure("cannot dispatch", failure)

@@ -33,8 +33,8 @@ class Errand:
     A command that was dispatched.
 
     :ivar seq: its number, in µs since the epoch.
-    :ivar digest: of its content; empty if it came without an id.
-    :ivar command: as the client sent it.
+    :ivar digest: of its content.
+    :ivar command: as the client sent it, with its id.
     :ivar line: the order, as it is sent.
     """
 
@@ -175,12 +175,8 @@ class Errands:
         return self._failed(entry, NONSENSE, text)
 
     def _failed(self, entry: _Open, code: int, reason: str) -> Final:
-        errand = entry.errand
-        now = int(epoch(self._clock) * 1000)
-        outcome: Outcome = refusal(code, reason)
-        result = result_of(errand.command, errand.id, outcome, container=self._number, starttime=now, time=0, runs=0)
         self._close(entry)
-        return Final(errand.seq, errand.id, errand.digest, result, traces=True)
+        return failed(self._clock, self._number, entry.errand, code, reason)
 
     def _close(self, entry: _Open) -> None:
         del self._open[entry.errand.seq]
@@ -228,6 +224,16 @@ class Errands:
         job.traces = True
         job.stream = not last
         return True
+
+
+def failed(clock: IReactorTime, number: int, errand: Errand, code: int, reason: str) -> Final:
+    """
+    The answer to an errand of container ``number`` that nobody else gives.
+    """
+    now = int(epoch(clock) * 1000)
+    outcome: Outcome = refusal(code, reason)
+    result = result_of(errand.command, errand.id, outcome, container=number, starttime=now, time=0, runs=0)
+    return Final(errand.seq, errand.id, errand.digest, result, traces=True)
 
 
 def _life(command: Command, message: ResultMessage) -> float:

@@ -13,7 +13,9 @@ from core0.containers import kernel
 from core0.containers.orders import Answer, Request
 from core0.guest import guest
 
-MAX_LINE = 4096  # bytes, of a pipe that several write to: larger pieces could be mixed
+MAX_TEXT = (
+    640  # characters: in JSON, at most six bytes each, they fit into a write to a shared pipe that is in one piece
+)
 REQUESTS, ANSWERS = 0, 1
 _decode = msgspec.json.Decoder(Request).decode
 
@@ -39,7 +41,7 @@ def answer(content: Answer) -> None:
     """
     Tell core0.
     """
-    os.write(ANSWERS, msgspec.json.encode(content)[: MAX_LINE - 1] + b"\n")
+    os.write(ANSWERS, msgspec.json.encode(content) + b"\n")
 
 
 def _fork(request: Request) -> None:
@@ -64,7 +66,7 @@ def _guest(request: Request) -> Any:
     except BaseException as error:
         text = f"{error.strerror or error}" if isinstance(error, OSError) and not error.errno else str(error)
         try:
-            answer(Answer(number=request.number, state="failed", text=(text or repr(error))[:1000]))
+            answer(Answer(number=request.number, state="failed", text=(text or repr(error))[:MAX_TEXT]))
         except OSError:
             pass  # core0 is gone
     finally:

@@ -10,7 +10,8 @@ from twisted.internet.task import Clock
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
-from core0.containers.container import TELL, Container
+from core0.containers.container import MOST_WORDS, TELL, WORDS, WORDS_AT_ONCE, Container
+from core0.corex_messages import own_line
 
 
 class IgnoredTests(SynchronousTestCase):
@@ -44,7 +45,7 @@ class IgnoredTests(SynchronousTestCase):
         """
         What the log tells, container and count.
         """
-        return [(event["number"], event["count"]) for event in self.events]
+        return [(event["number"], event["count"]) for event in self.events if "count" in event]
 
     def test_silent(self) -> None:
         """
@@ -66,6 +67,18 @@ class IgnoredTests(SynchronousTestCase):
         self.clock.advance(TELL)
         self.say(records=5)
         self.assertEqual([(7, 3), (7, 25)], self.told())
+
+    def test_own_words(self) -> None:
+        """
+        Of what a CoreX says for the log of core0 some comes through, cut, and the rest is counted.
+        """
+        self.container.records([own_line("x" * 2 * MOST_WORDS)] * (WORDS_AT_ONCE + 20))
+        texts = [event["text"] for event in self.events if "count" not in event and "text" in event]
+        self.assertEqual([MOST_WORDS] * WORDS_AT_ONCE, [len(text) for text in texts])
+        self.assertEqual([(7, 20)], self.told())
+        self.clock.advance(5 / WORDS)
+        self.container.records([own_line("y")] * 10)
+        self.assertEqual(WORDS_AT_ONCE + 5, len([event for event in self.events if "count" not in event]))
 
     def test_at_the_end(self) -> None:
         """
