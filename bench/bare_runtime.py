@@ -56,7 +56,6 @@ class BareRuntime:
         for name in ETC:
             (self._place / "etc" / name).touch()
         return Setup(
-            number=0,
             stage=os.path.dirname(config["root"]["path"]),
             lower=lower,
             own=str(self._place),

@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from core0.clock import epoch
 from core0.commands.registry import Registry
-from core0.corex_settings import Limits
+from core0.corex_settings import NO_LIMITS, Limits
 from core0.errors import NoThread, Refusal, Undecodable
 from core0.interfaces import IAgent, ICommand, ICoreReactor, IJob, ILedger, IProcesses, IRecords
 from core0.jobs.job import Job
@@ -32,7 +32,6 @@ from core0.waiting import pause
 T = TypeVar("T")
 _NAMELESS = uuid.UUID("0c0e0c0e-b0a7-5c0e-8000-c0e0c0e0c0e0")
 SUCCEEDED, FAILED = 2, 4  # of the last record of live output
-NO_LIMITS = Limits()
 CROWDED = 0.05  # seconds before another try to open a file
 
 

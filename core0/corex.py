@@ -110,8 +110,21 @@ class CoreX:
             buffer=settings.stream_buffer,
             env={"HOME": home(), **settings.env},
         )
-        agent = Agent(
-            reactor,
+        agent = self._agent(jobs, processes, records)
+        undo.append(self._flush)
+        undo.append(jobs.stop)
+        agent.sampler.start()
+        undo.append(agent.sampler.stop)
+        consumer = FarConsumer(reactor, self._url, settings.number, agent, self._ledger)
+        jobs.on_room = consumer.ring
+        consumer.start()
+        undo.append(consumer.stop)
+        self._ledger.ready(os.getpid())
+
+    def _agent(self, jobs: Jobs, processes: Processes, records: Records) -> Agent:
+        settings = self._settings
+        return Agent(
+            self._reactor,
             registry(),
             self._ledger,
             jobs,
@@ -122,15 +135,6 @@ class CoreX:
             stats_interval=settings.stats_interval,
             limits=settings.limits,
         )
-        undo.append(self._flush)
-        undo.append(jobs.stop)
-        agent.sampler.start()
-        undo.append(agent.sampler.stop)
-        consumer = FarConsumer(reactor, self._url, settings.number, agent, self._ledger)
-        jobs.on_room = consumer.ring
-        consumer.start()
-        undo.append(consumer.stop)
-        self._ledger.ready(os.getpid())
 
     async def _flush(self) -> None:
         await within(self._reactor, FLUSH_TIMEOUT, self._ledger.flushed())

@@ -4,7 +4,8 @@ What core0 and the CoreX of a container say to each other: JSON, one message in 
 Each carries the version of this language, ``v``. What the other side has sent is not to be trusted.
 """
 
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -119,6 +120,25 @@ class DroppedMessage(Struct, frozen=True, tag_field="kind", tag="dropped"):
 
 
 RecordMessage = LogMessage | StreamMessage | SampleMessage | OwnMessage | DroppedMessage
+
+
+class Receiver(Protocol):
+    """
+    Who gets what a CoreX says. If it raises, that is logged, and the lines are gone.
+    """
+
+    async def results(self, lines: Sequence[bytes]) -> None:
+        """
+        Answers, as they were sent; they stay in Redis until this returns, and the same may come again if core0 or the
+        connection ends before. The next ones do not come before this has returned.
+        """
+        ...
+
+    def records(self, lines: Sequence[bytes]) -> None:
+        """
+        Records, as they were sent.
+        """
+        ...
 
 
 class _Head(Struct):

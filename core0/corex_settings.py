@@ -17,6 +17,9 @@ class Limits(Struct, frozen=True, kw_only=True):
     pids: int | None = None
 
 
+NO_LIMITS = Limits()
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """
     :ivar number: of the container.
@@ -32,7 +35,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     node: str
     user: str
     password: str
-    limits: Limits = Limits()
+    limits: Limits = NO_LIMITS
     env: Mapping[str, str] = {}
     max_jobs: int = 5000
     waiting: int = 50_000

@@ -16,7 +16,7 @@ from core0.config import Config
 from core0.containers.house import House
 from core0.containers.manager import Containers
 from core0.containers.nursery import Nursery
-from core0.containers.probe import Runtimes, find_init
+from core0.containers.probe import Runtimes
 from core0.containers.programs import Programs
 from core0.containers.runtime import Runner
 from core0.containers.shelf import Record, Shelf
@@ -123,7 +123,6 @@ class Housing:
             in_thread=self._in_thread,
             journal=journal,
             run=run,
-            init=find_init() or "",
             family=family(config.core.state_dir),
             socket=self._lines.server.url.path,
             open=self._lines.open,

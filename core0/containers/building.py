@@ -13,14 +13,15 @@ from twisted.internet.defer import DeferredSemaphore, TimeoutError
 
 from core0.clock import epoch
 from core0.containers import groups, seccomp
-from core0.containers.bundle import Etc, Limits, Spec, bundle
+from core0.containers.bundle import Etc, Spec, bundle
 from core0.containers.bundle import Mount as Bound
 from core0.containers.container import Container
 from core0.containers.house import House
 from core0.containers.machine import Machine
 from core0.containers.nursery import MAX_ORDER, Guest, GuestFailed
 from core0.containers.orders import Join
-from core0.containers.rootfs import Bind, Setup, staging_place
+from core0.containers.probe import find_init
+from core0.containers.rootfs import IDS, Bind, Setup, staging_place
 from core0.containers.runtime import RuntimeFailed
 from core0.containers.shelf import Phase
 from core0.containers.sources import resolved
@@ -33,7 +34,7 @@ FIRST_ID = 1 << 28  # of the ids that containers have, 65,536 each
 SLOTS = 24_000  # as many as fit below the ids that systemd says nobody should use
 ANSWER = 15.0  # seconds in which a CoreX has to answer
 MOST_SOURCES = MAX_ORDER - (64 << 10)  # bytes: what else a guest is told takes some kB
-UNIFIED = "/sys/fs/cgroup/unified"
+ETC = ("hosts", "hostname", "resolv.conf")
 Say = Callable[[str], None]
 
 
@@ -41,7 +42,7 @@ def first_id(slot: int) -> int:
     """
     The host's id of a container's root.
     """
-    return FIRST_ID + slot * (1 << 16)
+    return FIRST_ID + slot * IDS
 
 
 class Building:
@@ -146,7 +147,7 @@ class Building:
         os.chown(os.path.join(place, "upper"), owner, owner)
         lower = os.stat(root.path)
         os.chmod(os.path.join(place, "upper"), lower.st_mode & 0o7777)
-        for name, text in self._etc():
+        for name, text in zip(ETC, self._etc(), strict=True):
             path = os.path.join(place, "etc", name)
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text)
@@ -160,20 +161,21 @@ class Building:
                 program.write(_filter(self._machine.name))
         hidden = self._container.record.runtime.hide_unified
         return Setup(
-            number=self._number,
             stage=stage,
             lower=root.path,
             own=place,
             first_id=owner,
             binds=list(self._binds()),
-            hide=[UNIFIED] if hidden else [],
+            hide=[groups.UNIFIED] if hidden else [],
         )
 
-    def _etc(self) -> Iterator[tuple[str, str]]:
+    def _etc(self) -> tuple[str, str, str]:
+        """
+        The texts of its own files.
+        """
         name = self._request.name(self._number)
-        yield "hostname", f"{name}\n"
-        yield "hosts", f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{name}\n"
-        yield "resolv.conf", self._resolver()
+        hosts = f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{name}\n"
+        return hosts, f"{name}\n", self._resolver()
 
     def _has_place(self, name: str) -> bool:
         """
@@ -189,7 +191,7 @@ class Building:
         return "# this container has no network but its own loopback\n"
 
     def _binds(self) -> Iterator[Bind]:
-        for name, _ in self._etc():
+        for name in ETC:
             yield Bind(os.path.join(os.path.realpath(self._place), "etc", name), name, mapped=False)
         for place, (source, mount) in enumerate(zip(self._sources, self._request.mounts, strict=True)):
             yield Bind(source, f"mount-{place}", mount.read_only)
@@ -202,16 +204,14 @@ class Building:
             rootfs=f"{stage}/root",
             ids=self._first_id,
             cgroups=cgroups_of(self._house, self._number),
-            init=self._house.init,
-            etc=Etc(
-                *(f"{stage}/{name}" if self._has_place(name) else "" for name in ("hosts", "hostname", "resolv.conf"))
-            ),
+            init=find_init() or "",
+            etc=Etc(*(f"{stage}/{name}" if self._has_place(name) else "" for name in ETC)),
             env=self._env,
             mounts=tuple(
                 Bound(f"{stage}/mount-{place}", mount.target, mount.read_only, file=not os.path.isdir(source))
                 for place, (source, mount) in enumerate(zip(self._sources, request.mounts, strict=True))
             ),
-            limits=Limits(request.limits.memory, request.limits.cpu, request.limits.pids),
+            limits=request.limits,
             privileged=request.privileged,
             host_network=request.host_network,
         )

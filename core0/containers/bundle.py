@@ -10,13 +10,14 @@ from typing import Any
 
 from core0.containers import capabilities
 from core0.containers.machine import Machine
+from core0.containers.rootfs import IDS
 from core0.containers.seccomp import profile
+from core0.corex_settings import NO_LIMITS, Limits
+from core0.jobs.process import PATH
 
 VERSION = "1.0.2"
 NUMBER = "core0.number"  # the annotation that says whose container it is
 INIT = "/dev/core0-init"
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-IDS = 65536
 DEFAULT_PIDS = 4096  # where nothing is said: a fork bomb must not take the host with it
 SOFT_FILES, HARD_FILES = 1024, 1048576
 TMP, SHM, DEV = 1 << 30, 64 << 20, 64 << 20  # bytes of files in memory, where it is not limited
@@ -58,18 +59,6 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """
-    ``memory`` in bytes, swap included; ``cpu`` in cores; ``pids`` processes and threads. None: not limited, except for
-    ``pids``, which is then ``DEFAULT_PIDS``.
-    """
-
-    memory: int | None = None
-    cpu: float | None = None
-    pids: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Etc:
     """
     Files of the container's own that appear as ``/etc/hosts``, ``/etc/hostname``, ``/etc/resolv.conf``; it may write to
@@ -102,7 +91,7 @@ class Spec:
     etc: Etc = Etc()
     env: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
-    limits: Limits = Limits()
+    limits: Limits = NO_LIMITS
     privileged: bool = False
     host_network: bool = False
 

@@ -1,5 +1,5 @@
 """
-Joining the cgroups of a container, whatever hierarchies this host has.
+Where the cgroups of a process are, whatever hierarchies this host has.
 """
 
 import os
@@ -71,7 +71,6 @@ def members(pid: int, mounted: list[Hierarchy]) -> list[int]:
     The processes of the container that a process is the first of. Reads files: call it in a thread.
     """
     cgroup = procfs.read(f"/proc/{pid}/cgroup").decode("utf-8", "surrogateescape") if pid else ""
-    best: list[int] = []
     for folder in folders(cgroup, mounted):
         found = [
             int(word)
@@ -80,4 +79,4 @@ def members(pid: int, mounted: list[Hierarchy]) -> list[int]:
         ]
         if found:
             return found
-    return best
+    return []

@@ -2,35 +2,18 @@
 What containers are made with.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from core0.containers.nursery import Nursery
 from core0.containers.runtime import Runner, Runtime
 from core0.containers.shelf import Shelf
+from core0.corex_messages import Receiver
 from core0.corex_settings import Settings
 from core0.images.images import Images
 from core0.interfaces import IDispatched, ThreadRunner
 from core0.records import RecordSink
-
-
-class Receiver(Protocol):
-    """
-    Takes what the CoreX of one container says.
-    """
-
-    async def results(self, lines: Sequence[bytes]) -> None:
-        """
-        Returns once they are safe.
-        """
-        ...
-
-    def records(self, lines: Sequence[bytes]) -> None:
-        """
-        Log records, samples, live output.
-        """
-        ...
 
 
 class Channels(Protocol):
@@ -46,7 +29,7 @@ class Channels(Protocol):
 
     async def close(self, n: int) -> None:
         """
-        Listen no more, and forget what was said.
+        Listen no more, if it is listened to, and forget what was said.
         """
         ...
 
@@ -71,7 +54,7 @@ class Channels(Protocol):
 
 class Users(Protocol):
     """
-    What CoreX are at the local server.
+    What CoreX are at their server.
     """
 
     def name(self, number: int) -> str:
@@ -106,10 +89,9 @@ class House:
     """
     :ivar journal: where records go.
     :ivar run: folder of what the runtime keeps.
-    :ivar init: the program that is the first process of each.
     :ivar family: the name that all cgroups of this core0's containers are below.
-    :ivar socket: of that server.
-    :ivar open: has the server started that CoreX speak to; it raises :class:`core0.errors.ServerFailed`.
+    :ivar socket: of the server that CoreX speak to.
+    :ivar open: has that server started; it raises :class:`core0.errors.ServerFailed`.
     :ivar private: folders of the host that no container may see, see :func:`core0.containers.sources.resolved`.
     :ivar storage: of contents, where a container does not say; empty: beside its plist.
     :ivar settings: of each CoreX, but for what is its own.
@@ -126,7 +108,6 @@ class House:
     in_thread: ThreadRunner
     journal: RecordSink
     run: str
-    init: str
     family: str
     socket: str
     open: Callable[[], Awaitable[None]]

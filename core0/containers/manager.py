@@ -4,6 +4,7 @@ The containers of a host.
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+from zlib import crc32
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, TimeoutError
 from twisted.logger import Logger
@@ -11,11 +12,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from core0 import procfs
-from core0.containers import cgroups, machine
+from core0.containers import cgroups
 from core0.containers.building import SLOTS, Building, Say, new_password
 from core0.containers.container import Container
 from core0.containers.dispatch import Dispatcher
 from core0.containers.house import House
+from core0.containers.machine import Machine, look
 from core0.containers.probe import Runtimes
 from core0.containers.remains import Remains
 from core0.containers.request import Request
@@ -50,7 +52,7 @@ class Containers:
         self._entering = 0
         self._turns = DeferredSemaphore(MOST_BUILT)
         self._spoiled: set[int] = set()  # slots of which something may still be in use
-        self._machine: machine.Machine | None = None
+        self._machine: Machine | None = None
         self._boot = ""
 
     async def recover(self, records: list[Record], unanswered: Collection[int]) -> None:
@@ -113,7 +115,10 @@ class Containers:
         """
         Make one.
         """
-        runtime = await self._runtimes.get()
+        house, runtime = self._house, await self._runtimes.get()
+        if self._machine is None:
+            self._machine = await house.in_thread(look)
+        machine = self._machine
         if len(self._containers) + self._entering >= self._most:
             raise Refusal(503, f"there are {self._most} containers already, as many as [containers] max allows")
         password = new_password()
@@ -123,7 +128,7 @@ class Containers:
         finally:
             self._entering -= 1
         try:
-            await self._build(container, password, say)
+            await Building(house, machine, container, password, turns=self._turns, say=say).build()
         except BaseException as error:
             container.first_word.happen(str(error))
             await to_the_end(self._remove(container, "it was not completed"))
@@ -137,8 +142,6 @@ class Containers:
         A new one, with a number of its own.
         """
         house = self._house
-        if self._machine is None:
-            self._machine, self._boot = await house.in_thread(machine.look), await house.in_thread(boot)
         try:
             number = await house.in_thread(house.shelf.next_number)
         except OSError as error:
@@ -157,11 +160,9 @@ class Containers:
 
     def _free_slot(self) -> int:
         taken = {container.record.slot for container in self._containers.values()} | self._spoiled
-        return next(slot for slot in range(SLOTS) if slot not in taken)
-
-    async def _build(self, container: Container, password: str, say: Say) -> None:
-        assert self._machine is not None
-        await Building(self._house, self._machine, container, password, turns=self._turns, say=say).build()
+        # another core0 on this machine begins elsewhere
+        first = crc32(self._house.family.encode())
+        return next(slot for place in range(SLOTS) if (slot := (first + place) % SLOTS) not in taken)
 
     async def _remove(self, container: Container, reason: str) -> None:
         """

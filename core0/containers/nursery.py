@@ -119,10 +119,11 @@ class Guest:
             os.close(self._orders)
             self._orders = -1
 
-    async def gone(self) -> None:
+    async def end(self) -> None:
         """
-        Wait until its process has ended, which it does once it is dropped.
+        Drop it, and wait until its process has ended.
         """
+        self.drop()
         if self._process is None:
             return
         try:
@@ -227,24 +228,11 @@ class Nursery:
             child.write(msgspec.json.encode(Request(number=number, parent=os.getpid(), orders=theirs)) + b"\n")
             await guest.opened()
         except BaseException:
-            self.drop(guest)
+            guest.drop()
             raise
         finally:
             os.close(theirs)
         return guest
-
-    def drop(self, guest: Guest) -> None:
-        """
-        It is needed no more: unless it has joined its container, it ends.
-        """
-        guest.drop()
-
-    async def end(self, guest: Guest) -> None:
-        """
-        Drop it, and wait for its end.
-        """
-        self.drop(guest)
-        await guest.gone()
 
     async def _ready(self) -> tuple[_Zygote, Child]:
         if self._zygote is None or self._child is None or self._zygote.ended:
@@ -278,7 +266,7 @@ class Nursery:
         if zygote is None or child is None:
             return
         for guest in list(zygote.guests.values()):
-            self.drop(guest)
+            guest.drop()
         if zygote.ended:
             return
         child.closeStdin()

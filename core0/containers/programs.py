@@ -12,11 +12,11 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from core0.errors import Core0Error
+from core0.jobs.process import PATH
 from core0.reaper import Reaper
 from core0.spawn import Child, Launch, Surroundings
 from core0.waiting import Occurrence, to_the_end, within
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PATIENCE = 30.0  # seconds for a program
 KILLED = 5.0  # seconds that a killed one may take to be gone
 MOST_SAID = 64 << 10  # bytes kept of each stream: the end of stderr, the beginning of stdout
@@ -95,14 +95,6 @@ class Programs:
         self._reactor = reactor
         self._reaper = reaper
         self._surroundings = surroundings
-        self._running: set[Child] = set()
-
-    def close(self) -> None:
-        """
-        Kill those that still run.
-        """
-        for child in self._running:
-            _signal(child)
 
     async def run(
         self, argv: Sequence[str], *, stdin: bytes = b"", lasting: bool = False, seconds: float = PATIENCE
@@ -123,7 +115,6 @@ class Programs:
         except OSError as error:
             raise NotRun(f"cannot start {argv[0]}: {error.strerror}") from error
         ended = protocol.exited if lasting else protocol.closed
-        self._running.add(child)
         try:
             await within(self._reactor, seconds, ended.wait())
         except TimeoutError as error:
@@ -131,23 +122,15 @@ class Programs:
         finally:
             if not protocol.exited.happened:
                 await to_the_end(self._kill(child, protocol))
-            self._running.discard(child)
             child.drain()
         return Said(protocol.exited.value or 0, protocol.out, protocol.err)
 
     async def _kill(self, child: Child, protocol: _Protocol) -> None:
-        _signal(child)
         try:
+            child.signalProcess("KILL")
             await within(self._reactor, KILLED, protocol.exited.wait())
-        except TimeoutError:
+        except (ProcessExitedAlready, TimeoutError):
             pass  # it hangs in the kernel; the reaper takes it when it comes out
-
-
-def _signal(child: Child) -> None:
-    try:
-        child.signalProcess("KILL")
-    except ProcessExitedAlready:
-        pass
 
 
 __all__ = ["NotRun", "Programs", "Said"]

@@ -65,21 +65,4 @@ class Remains:
         house, number = self._house, self._number
         await house.open()
         await house.users.dismiss(number)
-        house.channels.open(number, _Deaf())
         await house.channels.close(number)
-
-
-class _Deaf:
-    """
-    Takes what nobody wants.
-    """
-
-    async def results(self, lines: object) -> None:
-        """
-        See :class:`core0.containers.house.Receiver`.
-        """
-
-    def records(self, lines: object) -> None:
-        """
-        See :class:`core0.containers.house.Receiver`.
-        """

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from core0.corex_settings import Limits
+from core0.corex_settings import NO_LIMITS, Limits
 
 
 class Mount(Struct, frozen=True):
@@ -32,7 +32,7 @@ class Request(Struct, frozen=True, kw_only=True):
     hostname: str = ""
     env: Mapping[str, str] = {}
     mounts: Sequence[Mount] = ()
-    limits: Limits = Limits()
+    limits: Limits = NO_LIMITS
     privileged: bool = False
     host_network: bool = False
 

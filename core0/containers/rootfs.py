@@ -15,7 +15,7 @@ from msgspec import Struct
 from core0.containers import kernel
 
 PLACES = ("/dev/shm", "/mnt", "/media", "/srv", "/tmp", "/run")
-ALL_IDS = 1 << 16  # of one container
+IDS = 1 << 16  # of users, and of groups, of one container
 
 
 class Bind(Struct, frozen=True):
@@ -44,7 +44,6 @@ class Setup(Struct, frozen=True, kw_only=True):
     :ivar hide: folders to cover with an empty one.
     """
 
-    number: int
     stage: str
     lower: str
     own: str
@@ -184,7 +183,7 @@ def user_namespace(first_id: int) -> int:
             raise OSError("user namespaces cannot be made: see user.max_user_namespaces in /proc/sys")
         for name in ("uid_map", "gid_map"):
             with open(f"/proc/{pid}/{name}", "w") as file:
-                file.write(f"0 {first_id} {ALL_IDS}\n")
+                file.write(f"0 {first_id} {IDS}\n")
         return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     finally:
         for fd in (asked, ask, answered):

@@ -10,18 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import msgspec
 from twisted.internet.threads import deferToThreadPool
 
 from core0.containers import ground, groups
 from core0.containers.bundle import INIT
 from core0.containers.programs import NotRun, Programs, Said
 from core0.errors import Core0Error
+from core0.jobs.process import PATH
 from core0.messages import printable
 from core0.waiting import pause, to_the_end
 
 NSENTER, UNSHARE, SHELL = "nsenter", "unshare", "/bin/sh"
-PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 MOST_SHOWN = 500  # characters of a runtime's last words
 NAME = os.path.basename(INIT)
 GONE = 10.0  # seconds that processes may take to begin, or to end once they are killed
@@ -59,7 +58,7 @@ def find(name: str) -> str | None:
     """
     The path of a program by its name or path; core0's own PATH does not matter.
     """
-    paths = [name] if "/" in name else [os.path.join(folder, name) for folder in PATH]
+    paths = [name] if "/" in name else [os.path.join(folder, name) for folder in PATH.split(":")]
     return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), None)
 
 
@@ -161,29 +160,6 @@ class Runner:
             if said.code and await self._in_thread(os.path.exists, record):
                 raise self._failed("delete", said)
         await self._until(groups.remove, cgroups, "cgroups that cannot be removed")
-
-    async def state(self, id: str) -> dict[str, Any] | None:
-        """
-        What the runtime knows of a container, as OCI has it (``status``, ``pid``, …); None if there is none.
-
-        :raises RuntimeFailed: it does not say.
-        """
-        if not await self._in_thread(os.path.exists, os.path.join(self._root, id)):
-            return None
-        said = await self._done("state", self._command("state", id))
-        try:
-            return msgspec.json.decode(said.out, type=dict[str, Any])
-        except msgspec.MsgspecError as error:
-            raise RuntimeFailed(f"{self.runtime.name} state says what is no JSON object: {error}") from error
-
-    async def version(self) -> str:
-        """
-        What it calls itself: the first line of ``--version``.
-
-        :raises RuntimeFailed: it does not say.
-        """
-        said = await self._done("--version", [self.runtime.program, "--version"])
-        return printable(said.out.decode("utf-8", "replace")).partition("\n")[0][:MOST_SHOWN].strip()
 
     def _command(self, *options: str) -> list[str]:
         command = [self.runtime.program, "--root", self._root, *options]

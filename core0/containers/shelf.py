@@ -45,7 +45,7 @@ class Phase(StrEnum):
 
 class Life(Struct, frozen=True):
     """
-    A process, told from all others since the machine started: see :func:`core0.containers.watch.started`.
+    A process, told from all others since the machine started: see :func:`core0.procfs.started`.
     """
 
     pid: int

@@ -3,7 +3,6 @@ The steps by which a container comes to be, each with its inverse.
 """
 
 import signal
-from functools import partial
 
 from twisted.internet.defer import TimeoutError
 from twisted.logger import Logger
@@ -61,9 +60,8 @@ class Steps:
         """
         A process that is going to be its CoreX.
         """
-        nursery = self._house.nursery
-        guest = await nursery.guest(self._number)
-        self._container.undo.push("its guest", partial(nursery.end, guest))
+        guest = await self._house.nursery.guest(self._number)
+        self._container.undo.push("its guest", guest.end)
         return guest
 
     async def channel(self) -> None:
@@ -119,7 +117,7 @@ class Steps:
         """
         self._undo_corex()
         corex = await guest.join(order)
-        self._house.nursery.drop(guest)
+        guest.drop()
         return corex
 
     def _undo_corex(self) -> None:

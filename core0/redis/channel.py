@@ -3,10 +3,9 @@ What core0 knows of the three lists that it shares with the CoreX of one contain
 """
 
 from collections import deque
-from collections.abc import Sequence
 from itertools import islice
-from typing import Protocol
 
+from core0.corex_messages import Receiver
 from core0.redis import keys
 
 MOST_ORDERS = 10_000  # that wait for one container, in core0 and in its list
@@ -16,23 +15,11 @@ BATCH_BYTES = 8 << 20
 TELL = 10.0  # seconds between words on what was dropped
 
 
-class Receiver(Protocol):
+def lists_of(number: int) -> tuple[str, str, str]:
     """
-    Who gets what a CoreX says. If it raises, that is logged, and the lines are gone.
+    The keys of a container: orders, results, records.
     """
-
-    async def results(self, lines: Sequence[bytes]) -> None:
-        """
-        Answers, as they were sent; they stay in Redis until this returns, and the same may come again if core0 or the
-        connection ends before. The next ones do not come before this has returned.
-        """
-        ...
-
-    def records(self, lines: Sequence[bytes]) -> None:
-        """
-        Records, as they were sent.
-        """
-        ...
+    return keys.orders(number), keys.corex_results(number), keys.corex_records(number)
 
 
 class Channel:
@@ -61,7 +48,7 @@ class Channel:
     def __init__(self, number: int, receiver: Receiver) -> None:
         self.number = number
         self.receiver = receiver
-        self.keys = (keys.orders(number), keys.corex_results(number), keys.corex_records(number))
+        self.keys = lists_of(number)
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._listed = 0

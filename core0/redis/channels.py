@@ -12,8 +12,9 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from core0.corex_messages import Receiver
 from core0.redis import keys
-from core0.redis.channel import Channel, Receiver
+from core0.redis.channel import Channel, lists_of
 from core0.redis.connection import Connection, Lost, ReplyError
 from core0.redis.ears import Ears
 from core0.redis.link import Link
@@ -85,21 +86,20 @@ class Channels:
 
     async def close(self, number: int) -> None:
         """
-        Look at it no more, and delete its lists. Its user is to be dismissed before.
+        Look at it no more, if it is open, and delete its lists. Its user is to be dismissed before.
 
         :raises twisted.internet.defer.CancelledError: this was stopped; the lists may be there still.
         """
-        channel = self._channels.pop(number, None)
-        if channel is None:
-            return
-        for key in channel.keys[1:]:
-            del self._by_key[key.encode()]
+        self._channels.pop(number, None)
+        lists = lists_of(number)
+        for key in lists:
+            self._by_key.pop(key.encode(), None)
         self._changed.pop(number, None)
         self._loaded.pop(number, None)
         while True:
             connection = await self._up()
             try:
-                await connection.command("UNLINK", *channel.keys)
+                await connection.command("UNLINK", *lists)
                 return
             except Lost:
                 await pause(self._reactor, 0)

@@ -96,7 +96,7 @@ class EmbeddedServer:
         self._lock = FilesLock(reactor, settings)
         self._config = os.path.join(settings.run_dir, "server.conf")
         self._running: RunningServer | None = None
-        self._task = Task("the server is not watched any more")
+        self._task = Task(f"{settings.name} is not watched any more")
         self.url = RedisURL(path=settings.socket, username=acl.ADMIN, password=self._password)
         self._users = Users(reactor, self.url)
 
@@ -174,10 +174,10 @@ class EmbeddedServer:
                 continue
             connection.close()
             return
-        said = protocol.said.decode("utf-8", "replace").strip()
+        name, said = self._settings.name, protocol.said.decode("utf-8", "replace").strip()
         if protocol.ended.happened:
-            raise ServerFailed(f"the server ended at once ({protocol.ended.value}): {said or 'it said nothing'}")
-        raise ServerFailed(f"the server did not answer within {START_TIMEOUT:.0f} s: {said or 'it said nothing'}")
+            raise ServerFailed(f"{name} ended at once ({protocol.ended.value}): {said or 'it said nothing'}")
+        raise ServerFailed(f"{name} did not answer within {START_TIMEOUT:.0f} s: {said or 'it said nothing'}")
 
     def _tell_loading(self, told: float) -> float:
         """
@@ -186,7 +186,7 @@ class EmbeddedServer:
         now: float = self._reactor.seconds()
         if now - told < TELL:
             return told
-        self._log.info("the server still reads what it has stored")
+        self._log.info("{name} still reads what it has stored", name=self._settings.name)
         return now
 
     async def _watch(self) -> None:
@@ -202,13 +202,14 @@ class EmbeddedServer:
                 self._running = None
                 self._users.up = False
                 wait = FIRST_WAIT if self._reactor.seconds() - started > HEALTHY else wait
-                self._log.error("the server has ended ({how}); starting it again in {wait} s", how=how, wait=wait)
+                text = "{name} has ended ({how}); starting it again in {wait} s"
+                self._log.error(text, name=self._settings.name, how=how, wait=wait)
             await pause(self._reactor, wait)
             wait = min(wait * 2, LONGEST_WAIT)
             try:
                 await self._start()
             except (ServerFailed, OSError) as error:
-                self._log.error("the server is not there: {error}", error=error)
+                self._log.error("{name} is not there: {error}", name=self._settings.name, error=error)
 
     async def admit(self, user: str, rules: Iterable[str]) -> None:
         """

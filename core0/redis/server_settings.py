@@ -47,6 +47,13 @@ class ServerSettings:
     clients: bool = True
 
     @property
+    def name(self) -> str:
+        """
+        What it is called in the log.
+        """
+        return "the server" if self.clients else "the server of the containers"
+
+    @property
     def guard(self) -> str:
         """
         The folder that keeps everybody else away from the socket.

@@ -24,7 +24,7 @@ open(f"{{folder}}/data/below/file", "w").close()
 stage = rootfs.staging_place([folder])
 bind = rootfs.Bind(f"{{folder}}/{{source}}", "mount")
 own, lower = f"{{folder}}/own", f"{{folder}}/lower"
-rootfs.prepare(rootfs.Setup(number=1, stage=stage, lower=lower, own=own, first_id={FIRST_ID}, binds=[bind]))
+rootfs.prepare(rootfs.Setup(stage=stage, lower=lower, own=own, first_id={FIRST_ID}, binds=[bind]))
 print(*(os.stat(f"{{stage}}/mount/{{name}}").st_uid for name in ("file", "below/file")))
 """
 

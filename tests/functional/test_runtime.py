@@ -13,14 +13,16 @@ from twisted.internet.defer import CancelledError, ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from core0.containers import capabilities
-from core0.containers.bundle import MASKED, Limits, Mount, bundle
+from core0.containers.bundle import MASKED, Mount, bundle
 from core0.containers.machine import look
 from core0.containers.probe import Runtimes
 from core0.containers.probe import missing as lacks
-from core0.containers.programs import MOST_SAID, PATH, NotRun
+from core0.containers.programs import MOST_SAID, NotRun
 from core0.containers.runtime import Runtime, RuntimeFailed, find
 from core0.containers.seccomp import profile, program
+from core0.corex_settings import Limits
 from core0.errors import Refusal
+from core0.jobs.process import PATH
 from core0.waiting import pause
 from tests.functional.containers_shared import (
     BOTH,
@@ -168,12 +170,11 @@ class RuntimeContract(ContainersCase):
         box = await self.made()
         pid = await box.run()
         await box.sh("(trap '' TERM; sleep 1000) >/dev/null 2>&1 </dev/null &")
-        self.assertEqual("running", ((await box.runner.state(box.id)) or {})["status"])
+        self.assertTrue(lives(pid))
         await box.delete()
         self.assertFalse(lives(pid))
         self.assertEqual([], cgroups_of(box.cgroups))
         self.assertEqual([], os.listdir(box.folder / "runtime"))
-        self.assertIsNone(await box.runner.state(box.id))
         await box.delete()
         self.assertEqual(before, mounts())
 
@@ -470,15 +471,6 @@ class ProgramsTests(ContainersCase):
         error = await self.failing(self.programs.run(["/bin/sleep", "1000"], seconds=0.1), NotRun)
         self.assertIn("/bin/sleep", str(error))
         self.assertEqual([], [pid for pid in children() if command_line(pid).startswith("/bin/sleep")])
-
-    async def test_close(self) -> None:
-        """
-        When nothing is to run any more, what runs is killed.
-        """
-        await self.install()
-        running = ensureDeferred(self.programs.run(["/bin/sleep", "1000"]))
-        self.programs.close()
-        self.assertEqual(128 + 9, (await running).code)
 
     async def test_much(self) -> None:
         """

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from core0.containers import capabilities, groups
-from core0.containers.bundle import DEFAULT_PIDS, INIT, Etc, Limits, Mount, Spec, bundle
+from core0.containers.bundle import DEFAULT_PIDS, INIT, Etc, Mount, Spec, bundle
 from core0.containers.machine import Device, Machine, look
 from core0.containers.runtime import MOST_SHOWN, last_words
+from core0.corex_settings import Limits
 
 EVERYTHING = capabilities.mask(capabilities.ALL)
 DISK = Device("/dev/vda", "b", 254, 0, 0o660, 0, 6)
@@ -36,9 +37,9 @@ specs = st.builds(
     mounts=st.lists(st.builds(Mount, st.text(), st.text(), st.booleans(), st.booleans()), max_size=3).map(tuple),
     limits=st.builds(
         Limits,
-        st.none() | st.integers(1, 1 << 40),
-        st.none() | st.floats(0.001, 1024),
-        st.none() | st.integers(1, 1 << 20),
+        memory=st.none() | st.integers(1, 1 << 40),
+        cpu=st.none() | st.floats(0.001, 1024),
+        pids=st.none() | st.integers(1, 1 << 20),
     ),
     privileged=st.booleans(),
     host_network=st.booleans(),
