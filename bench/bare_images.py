@@ -15,7 +15,8 @@ from twisted.internet.defer import Deferred
 
 from bench.host import timed
 from core0.errors import Refusal
-from core0.images.images import FOLDER, Images
+from core0.images.images import Images
+from core0.images.store import FOLDER
 from core0.reaper import Reaper
 from core0.spawn import Surroundings
 

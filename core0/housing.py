@@ -22,6 +22,7 @@ from core0.containers.runtime import Runner
 from core0.containers.shelf import Record, Shelf
 from core0.corex_settings import Settings
 from core0.images.images import Images
+from core0.images.store import FOLDER
 from core0.reaper import Reaper
 from core0.records import RecordSink, Sink
 from core0.redis.channels import Channels
@@ -136,7 +137,7 @@ class Housing:
 
     def _images(self) -> Images:
         config = self._config
-        folder = os.path.join(config.core.state_dir, "images")
+        folder = os.path.join(config.core.state_dir, FOLDER)
         return Images(self._reactor, self._reaper, self._surroundings, folder, max_bytes=config.containers.max_store)
 
     def _settings(self) -> Settings:

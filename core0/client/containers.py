@@ -40,7 +40,10 @@ def _mounts(context: click.Context, parameter: click.Parameter, values: tuple[st
     for host, colon, inside in pairs:
         if not host or not inside:
             raise click.BadParameter(f"expected HOST:CONTAINER, got {host + colon + inside!r}")
-    return {os.path.abspath(host): inside for host, _, inside in pairs}
+    found = {os.path.abspath(host): inside for host, _, inside in pairs}
+    if len(found) < len(pairs):
+        raise click.BadParameter("expected each path of the host once")
+    return found
 
 
 @container.command()

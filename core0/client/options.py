@@ -56,9 +56,9 @@ def variables(context: click.Context, parameter: click.Parameter, values: tuple[
     Read ``NAME=VALUE``, several times.
     """
     pairs = [value.partition("=") for value in values]
-    for name, equals, _ in pairs:
+    for name, equals, value in pairs:
         if not name or not equals:
-            raise click.BadParameter(f"expected NAME=VALUE, got {name or equals!r}")
+            raise click.BadParameter(f"expected NAME=VALUE, got {name + equals + value!r}")
     return {name: value for name, _, value in pairs}
 
 

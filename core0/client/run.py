@@ -185,7 +185,10 @@ async def run(
     killer = Killer(clock, target, screen, id)
     on_signal(killer.signalled)
     try:
-        result = await (_wait if request.raw else _follow)(clock, client, id, request.timeout, screen)
+        if request.raw:
+            result = await _wait(client, id, request.timeout, screen)
+        else:
+            result = await _follow(clock, client, id, request.timeout, screen)
     except NoAnswer:
         screen.say(f"corectl: not waiting any longer; it goes on as {id}")
         return TIMED_OUT
@@ -198,7 +201,7 @@ async def run(
     return SIGNALLED + killer.number if killer.number else exit_code(result)
 
 
-async def _wait(clock: IReactorTime, client: Client, id: str, timeout: float, screen: Screen) -> Result:
+async def _wait(client: Client, id: str, timeout: float, screen: Screen) -> Result:
     result = await client.wait(id, timeout)
     screen.write(1, encode(result) + b"\n")
     screen.flush()

@@ -22,8 +22,9 @@ from core0.containers.probe import Runtimes
 from core0.containers.remains import Remains
 from core0.containers.request import Request
 from core0.containers.runtime import Runtime
-from core0.containers.shelf import Phase, Record, boot
+from core0.containers.shelf import Phase, Record
 from core0.containers.steps import Steps
+from core0.durable import boot
 from core0.errors import Refusal
 from core0.interfaces import IContainers
 from core0.messages import Command

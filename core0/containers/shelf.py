@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 from core0.containers.request import Request
 from core0.containers.runtime import Runtime
+from core0.durable import sync_names
 from core0.errors import Core0Error
 from core0.images.removal import remove
 
@@ -239,27 +240,8 @@ def _write(path: str, data: bytes, *, safely: bool = False) -> None:
                 os.fsync(file.fileno())
         os.rename(new, path)
         if safely:
-            _sync(os.path.dirname(path))
+            sync_names(os.path.dirname(path))
     except BaseException:
         if os.path.exists(new):
             os.unlink(new)
         raise
-
-
-def _sync(folder: str) -> None:
-    """
-    The names in a folder, too, have to be there after a power cut.
-    """
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def boot() -> str:
-    """
-    The machine's present run.
-    """
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()

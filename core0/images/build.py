@@ -14,7 +14,7 @@ import zstandard
 
 from core0.errors import Core0Error
 from core0.images import archive
-from core0.images.deposit import Deposit, Readable
+from core0.images.deposit import Deposit, Readable, discard
 from core0.images.directory import Scan
 from core0.images.entry import Entry, Kind
 from core0.images.plist import write
@@ -158,10 +158,7 @@ def _write(path: str, entries: Iterable[Entry]) -> None:
             os.fsync(file.fileno())
         os.rename(temporary, path)
     except BaseException:
-        try:
-            os.unlink(temporary)
-        except OSError:
-            pass
+        discard(temporary)
         raise
 
 

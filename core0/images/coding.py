@@ -11,7 +11,7 @@ import brotli  # type: ignore[import-untyped]
 from core0.images.compression import CHUNK, Damaged, decompressed
 
 ACCEPTED = "gzip, zstd, br"
-_KINDS = {"": "", "identity": "", "gzip": "gz", "x-gzip": "gz", "zstd": "zst"}
+_KINDS = {"": "", "gzip": "gz", "x-gzip": "gz", "zstd": "zst"}
 
 
 class TooLarge(Exception):
@@ -29,7 +29,6 @@ def decoded(file: BinaryIO, encoding: str, limit: int) -> Iterator[bytes]:
     :raises Damaged: it cannot be read, or the encoding is unknown.
     :raises TooLarge: it would be longer.
     """
-    encoding = encoding.strip().lower()
     if encoding == "br":
         pieces = _brotli(file)
     elif encoding in _KINDS:

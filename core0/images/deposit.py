@@ -76,7 +76,7 @@ class Deposit:
             os.unlink(temporary)
             return name
         except BaseException:
-            _remove(temporary)
+            discard(temporary)
             raise
 
 
@@ -99,7 +99,10 @@ def _joined(first: bytes, pieces: Iterable[bytes]) -> Iterator[bytes]:
     yield from pieces
 
 
-def _remove(path: str) -> None:
+def discard(path: str) -> None:
+    """
+    Remove a file that is not finished; where that fails it stays.
+    """
     try:
         os.unlink(path)
     except OSError:

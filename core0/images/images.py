@@ -13,13 +13,12 @@ from twisted.logger import Logger
 from core0.errors import Refusal
 from core0.images.patience import Patience
 from core0.images.service import Ended, Service
-from core0.images.source import parse
-from core0.images.store import FILES, FOLDER, ROOTS
+from core0.images.source import FIELD, STORAGE, parse
+from core0.images.store import FILES, ROOTS
 from core0.reaper import Reaper
 from core0.spawn import Surroundings
 from core0.waiting import Occurrence, within
 
-FIELD = "arguments.plist"
 STOP_TIMEOUT = 5.0  # seconds
 ATTEMPTS = 3  # at what went away meanwhile
 
@@ -31,12 +30,10 @@ class Root:
     """
     A root file system; whoever writes to it does so for all that share it.
 
-    :ivar digest: SHA-256 of the plist, unpacked, or of the archive, in hex.
     :ivar path: of the root directory.
     :ivar plist: where it was made from, without what is secret in it.
     """
 
-    digest: str
     path: str
     plist: str
 
@@ -94,7 +91,7 @@ class Images:
         """
         source = parse(url, FIELD)
         if storage:
-            parse(storage, "arguments.storage")
+            parse(storage, STORAGE)
         for _ in range(ATTEMPTS):
             work = self._shared.get((url, storage))
             mine = work is None
@@ -108,7 +105,7 @@ class Images:
             if complaint:
                 raise Refusal(503, complaint)
             if digest:
-                return Root(digest, os.path.join(self._folder, ROOTS, digest, FILES), source.public)
+                return Root(os.path.join(self._folder, ROOTS, digest, FILES), source.public)
         raise Refusal(503, f"{FIELD}: {source.text}: its root file system is removed as soon as it is there; try again")
 
     def _begin(self, request: dict[str, Any]) -> _Work:
@@ -197,6 +194,3 @@ class Images:
 
 def _refused(id: int, text: str) -> dict[str, Any]:
     return {"id": id, "code": 503, "text": f"{FIELD}: cannot be laid out: {text}"}
-
-
-__all__ = ["FOLDER", "Images", "Root"]

@@ -8,7 +8,8 @@ import re
 import uuid
 from collections.abc import Iterable, Iterator
 
-BOOT = "/proc/sys/kernel/random/boot_id"  # another one each time the machine starts
+from core0.durable import boot, sync_names
+
 _LINE = re.compile(r"([cr]) ([0-9a-f]{32}|[0-9a-f]{64})", re.ASCII)
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -23,8 +24,7 @@ class Journal:
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        with open(BOOT, encoding="ascii") as file:
-            self._boot = file.read().strip()
+        self._boot = boot()
 
     def begin(self, contents: Iterable[str], roots: Iterable[str]) -> str:
         """
@@ -39,7 +39,7 @@ class Journal:
             file.writelines(f"r {digest}\n" for digest in roots)
             file.flush()
             os.fsync(file.fileno())
-        self._sync_names()
+        sync_names(self._folder)
         return name
 
     def end(self, names: Iterable[str]) -> None:
@@ -96,10 +96,3 @@ class Journal:
             os.unlink(os.path.join(self._folder, name))
         except FileNotFoundError:
             pass
-
-    def _sync_names(self) -> None:
-        fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)

@@ -12,23 +12,14 @@ from core0.images.contents import Contents
 from core0.images.entry import Entry, Kind
 from core0.images.layout import Layout
 from core0.images.patience import Patience
-from core0.images.plists import FIELD, MAX_ARCHIVE, Plists, Recipe, refusal
+from core0.images.plists import MAX_ARCHIVE, Plists, Recipe, refusal
 from core0.images.removal import remove
-from core0.images.source import Packing, Source, parse
+from core0.images.source import FIELD, STORAGE, Source, parse
 from core0.images.store import FILES, TEMPORARY, Store
 from core0.images.supplies import EMPTY, Local, Moved, Remote, Supply, Wrong, keep_file
 from core0.images.tree import GROUP, MAX_TABLE, PASSWD, BadTree, Tree, owners
 
-STORAGE = "arguments.storage"
 OWN = 4096  # bytes on the disk that an entry takes, about
-
-_KINDS = {
-    Packing.TAR: "tar",
-    Packing.TAR_GZIP: "tar.gz",
-    Packing.TGZ: "tar.gz",
-    Packing.TAR_ZSTD: "tar.zst",
-    Packing.TAR_XZ: "tar.xz",
-}
 
 
 class Making:
@@ -93,7 +84,7 @@ class Making:
         try:
             supply: Supply
             if source.packing.archive:
-                tree = self._read(source, lambda: self._unpacked(file, source.packing, folder))
+                tree = self._read(source, lambda: self._unpacked(file, source, folder))
                 supply = Moved(folder)
             else:
                 tree = self._read(source, lambda: plist.parse(plist.lines(file)))
@@ -110,17 +101,14 @@ class Making:
         try:
             return Tree.of(entries())
         except Core0Error as error:
-            if isinstance(error, Refusal):
-                raise
             raise refusal(400, source, str(error)) from error
 
-    def _unpacked(self, file: BinaryIO, packing: Packing, folder: str) -> Iterator[Entry]:
-        members = archive.read(file, _KINDS[packing], MAX_ARCHIVE)
+    def _unpacked(self, file: BinaryIO, source: Source, folder: str) -> Iterator[Entry]:
+        members = archive.read(file, archive.kind_of(source.path) or "", MAX_ARCHIVE)
         return archive.stored(members, lambda content: keep_file(content, folder, self._store.room))
 
     def _lay_out(self, source: Source, tree: Tree, supply: Supply, digest: str, folder: str) -> None:
-        missing = {hash: size for hash, size in tree.contents().items() if size and self._store.look(hash) is None}
-        self._check(tree)
+        missing = self._missing(tree)
         self._check_room(source, sum(missing.values()) + OWN * len(tree.entries))
         self.names.append(self._store.journal.begin(missing, [digest]))
         contents = Contents(self._store, supply, self._tell)
@@ -131,27 +119,27 @@ class Making:
             except BadTree as error:
                 raise refusal(400, source, str(error)) from error
         contents.fetch(_first(tree, missing))
-        layout = Layout(self._store)
-        made = self._store.temporary("made")
+        layout, made = Layout(self._store), os.path.join(folder, "made")
         os.mkdir(made, 0o700)
-        try:
-            layout.make(tree, os.path.join(made, FILES))
-            self._store.publish_root(digest, made, layout.shared, layout.size)
-        except BaseException:
-            remove(made)
-            raise
+        layout.make(tree, os.path.join(made, FILES))
+        self._store.publish_root(digest, made, layout.shared, layout.size)
 
-    def _check(self, tree: Tree) -> None:
+    def _missing(self, tree: Tree) -> dict[str, int]:
         """
+        The contents that the store lacks, with their sizes.
+
         :raises Wrong: a content of the store is not as large as it has to be, or an empty one has a hash of another.
         """
-        for entry in tree.entries:
-            if entry.kind is Kind.REGULAR:
-                found = self._store.look(entry.hash) if entry.size else None
-                if found is not None and found.st_size != entry.size:
-                    raise Wrong(f"content {entry.hash}: expected {entry.size} bytes, it has {found.st_size}")
-                if not entry.size and entry.hash not in EMPTY:
-                    raise Wrong(f"content {entry.hash}: expected 0 bytes, but this is not the hash of nothing")
+        missing = {}
+        for hash, size in tree.contents().items():
+            if not size and hash not in EMPTY:
+                raise Wrong(f"content {hash}: expected 0 bytes, but this is not the hash of nothing")
+            found = self._store.look(hash) if size else None
+            if found is not None and found.st_size != size:
+                raise Wrong(f"content {hash}: expected {size} bytes, it has {found.st_size}")
+            if size and found is None:
+                missing[hash] = size
+        return missing
 
     def _check_room(self, source: Source, needed: int) -> None:
         free = self._store.room.free()

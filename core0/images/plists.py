@@ -15,13 +15,13 @@ from core0.errors import Refusal
 from core0.images.coding import TooLarge, decoded
 from core0.images.compression import Damaged
 from core0.images.download import Download, Known
+from core0.images.names import octets
 from core0.images.patience import Patience
-from core0.images.source import Packing, Source
+from core0.images.source import FIELD, Packing, Source
 from core0.images.store import PLISTS, TEMPORARY, Store
 from core0.images.supplies import write
 from core0.images.transfers import Transfers
 
-FIELD = "arguments.plist"
 MAX_PLIST = 512 << 20  # bytes, as it is and unpacked
 MAX_ARCHIVE = 64 << 30  # bytes, as it is and unpacked
 MAX_RECORD = 1 << 16  # bytes
@@ -130,9 +130,7 @@ class Plists:
         if source.packing in _SAME.get(encoding, ()):
             encoding = ""
         if source.packing.archive:
-            if encoding:
-                file = self._unpacked(file, encoding, MAX_ARCHIVE).file or file
-            return Recipe(self._digest(file), file)
+            return self._unpacked(file, encoding, MAX_ARCHIVE) if encoding else Recipe(self._digest(file), file)
         if encoding:
             file = self._unpacked(file, encoding).file or file
         return self._unpacked(file, _ENCODINGS.get(source.packing, ""))
@@ -163,7 +161,7 @@ class Plists:
 
     def _path(self, source: Source) -> str:
         address = source.url if source.remote else source.path
-        name = hashlib.sha256(address.encode("utf-8", "surrogateescape")).hexdigest()
+        name = hashlib.sha256(octets(address)).hexdigest()
         return os.path.join(self._store.folder, PLISTS, name)
 
     def _record(self, source: Source) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from core0.errors import Refusal
 from core0.messages import shown
 
 LONGEST = 8192  # characters of a URL
+FIELD, STORAGE = "arguments.plist", "arguments.storage"  # what they are called where they come from
 STORE = "store/"  # beside a plist: its contents
 # of a URL's path, kept as they are: what RFC 3986 lets stand there, and what is encoded already
 _STANDING = "%/:@!$&'()*+,;=-._~"

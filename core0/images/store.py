@@ -234,15 +234,9 @@ class Store:
             for digest in roots:
                 remove(os.path.join(self.folder, ROOTS, digest))
             self.journal.forget_doubtful()
-            self.sweep()
-
-    def sweep(self) -> None:
-        """
-        Remove what is not ready; alone.
-        """
-        folder = os.path.join(self.folder, TEMPORARY)
-        for name in os.listdir(folder):
-            remove(os.path.join(folder, name))
+            folder = os.path.join(self.folder, TEMPORARY)
+            for name in os.listdir(folder):
+                remove(os.path.join(folder, name))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from typing import BinaryIO, Protocol
 from core0.images import attributes
 from core0.images.coding import TooLarge, decoded
 from core0.images.compression import Damaged
+from core0.images.deposit import Readable
 from core0.images.download import Download
 from core0.images.entry import Entry
 from core0.images.patience import Patience
@@ -53,17 +54,6 @@ class Supply(Protocol):
         :param keep: called with the entry and what writes it into its file, which another thread then does.
         :param count: called with bytes, as they come.
         :raises Wrong: one cannot be had.
-        """
-
-
-class Readable(Protocol):
-    """
-    Part of an archive.
-    """
-
-    def read(self, count: int) -> bytes:
-        """
-        See :class:`core0.images.archive.Content`.
         """
 
 

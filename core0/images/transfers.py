@@ -90,18 +90,12 @@ class Transfers:
         :param downloads: the next one is asked for when there is room for it.
         """
         coming = iter(downloads)
-        more = True
         try:
             while True:
                 self._again()
-                while more and len(self._lines) + len(self._later) < AT_ONCE:
-                    download = next(coming, None)
-                    more = download is not None
-                    if download is not None:
-                        self._begin(download)
+                while len(self._lines) + len(self._later) < AT_ONCE and (download := next(coming, None)) is not None:
+                    self._begin(download)
                 if not self._lines and not self._later:
-                    if more:
-                        continue
                     return
                 if time.monotonic() >= self._deadline:
                     yield from self._late()

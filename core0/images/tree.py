@@ -2,6 +2,7 @@
 A whole root file system: every entry once, in order, below directories only.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -72,14 +73,8 @@ class Tree:
         """
         The entry of a normal path; None if there is none. No symlink is followed.
         """
-        place, low, high = octets(path.replace("/", "\0")), 0, len(self.entries)
-        while low < high:
-            middle = (low + high) // 2
-            if _place(self.entries[middle]) < place:
-                low = middle + 1
-            else:
-                high = middle
-        found = self.entries[low] if low < len(self.entries) else None
+        at = bisect_left(self.entries, octets(path.replace("/", "\0")), key=_place)
+        found = self.entries[at] if at < len(self.entries) else None
         return found if found is not None and found.path == path else None
 
     def named(self) -> bool:

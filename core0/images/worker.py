@@ -21,6 +21,7 @@ from core0.images.collect import collect, size
 from core0.images.forking import fork
 from core0.images.making import Making
 from core0.images.patience import Patience
+from core0.images.source import FIELD
 from core0.images.store import Store
 
 MEMORY = 2 << 30  # bytes of addresses that a request may use
@@ -125,7 +126,7 @@ class Worker:
         try:
             self._start(request["id"], lambda answers: work(answers, request))
         except OSError as error:
-            text = f"arguments.plist: cannot be laid out: no process can be started: {error.strerror}"
+            text = f"{FIELD}: cannot be laid out: no process can be started: {error.strerror}"
             Answers(self._answers, request["id"]).refused(503, text)
 
     def _start(self, id: int, work: Callable[[Answers], None]) -> None:
@@ -142,8 +143,19 @@ class Worker:
         if status and id >= 0:
             how = os.waitstatus_to_exitcode(status)
             reason = f"by signal {-how}" if how < 0 else "by a mistake of core0's own"
-            text = f"arguments.plist: cannot be laid out: the process that did it was ended {reason}; try again"
+            text = f"{FIELD}: cannot be laid out: the process that did it was ended {reason}; try again"
             Answers(self._answers, id).refused(503, text)
+            self._clear()
+
+    def _clear(self) -> None:
+        """
+        What a killed request has left is in nobody's way, but takes room.
+        """
+        if not self._pids:
+            try:
+                self._start(-1, lambda answers: self._store.recover())
+            except OSError:
+                traceback.print_exc()
 
     def _be_child(self, answers: Answers, work: Callable[[Answers], None]) -> None:
         os.close(self._requests)

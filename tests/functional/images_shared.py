@@ -35,6 +35,13 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def digest_of(root: Root) -> str:
+    """
+    The name of the folder that a root is in.
+    """
+    return Path(root.path).parent.name
+
+
 def line(path: str, content: bytes, *, hash: str = "", size: int | None = None, mode: str = "0644") -> str:
     """
     Of a plist: a regular file.

@@ -167,6 +167,8 @@ class CorectlContainerTests(ContainerTestCase):
         create = ("container", "create")
         self.assert_failed(self.corectl(*create, "/nowhere.plist"), 1, "/nowhere.plist")
         self.assert_failed(self.corectl(*create, image().plist, "--mount", "/nowhere:/data"), 1, "/nowhere")
-        done = self.corectl(*create, image().plist, "--mount", "/usr")
-        self.assertEqual(2, done.returncode)
-        self.assertIn("expected HOST:CONTAINER", done.stderr)
+        twice = ("--mount", "/usr:/a", "--mount", "/usr/:/b")
+        for mounts, about in ((("--mount", "/usr"), "HOST:CONTAINER"), (twice, "each path of the host once")):
+            done = self.corectl(*create, image().plist, *mounts)
+            self.assertEqual(2, done.returncode)
+            self.assertIn(f"expected {about}", done.stderr)

@@ -12,7 +12,7 @@ from pathlib import Path
 import brotli  # type: ignore[import-untyped]
 import zstandard
 
-from tests.functional.images_shared import MTIME, ImagesTestCase, line, plist, sha256
+from tests.functional.images_shared import MTIME, ImagesTestCase, digest_of, line, plist, sha256
 from tests.functional.shared import need_root
 from tests.web import Page, redirect, zipped
 
@@ -45,7 +45,7 @@ class WhereFromTests(ImagesTestCase):
         url = self.publish(FILES)
         root = await self.root(url)
         self.assert_files(FILES, root)
-        self.assertEqual((sha256(plist(FILES)), url), (root.digest, root.plist))
+        self.assertEqual((sha256(plist(FILES)), url), (digest_of(root), root.plist))
         self.assertEqual(os.path.dirname(root.path), os.readlink(self.hold()))
         self.assertEqual(0o700, stat.S_IMODE(os.stat(self.folder / "images").st_mode))
 
@@ -110,7 +110,7 @@ class WhereFromTests(ImagesTestCase):
         }
         for path in ("/a.plist.gz", "/b.plist.zst", "/c.plist.gz", "/d.plist"):
             root = await self.root(self.web.url(path))
-            self.assertEqual(sha256(text), root.digest, path)
+            self.assertEqual(sha256(text), digest_of(root), path)
 
     async def test_encoded_contents(self) -> None:
         """
@@ -140,7 +140,7 @@ class WhereFromTests(ImagesTestCase):
         for path, body in pages.items():
             root = await self.root(self.web.url(path))
             self.assert_files(FILES, root)
-            self.assertEqual(sha256(body), root.digest)
+            self.assertEqual(sha256(body), digest_of(root))
             self.assertEqual(0o4755, stat.S_IMODE(os.stat(f"{root.path}/bin/true").st_mode))
         file = self.folder / "f.tar"
         file.write_bytes(archive("w"))

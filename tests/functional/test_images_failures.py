@@ -8,7 +8,7 @@ import shutil
 import socket
 
 from core0.images.patience import Patience
-from tests.functional.images_shared import QUICK, ImagesTestCase, line, plist, sha256
+from tests.functional.images_shared import QUICK, ImagesTestCase, digest_of, line, plist, sha256
 from tests.web import Page, redirect, zipped
 
 SMALL, LARGE = b"welcome\n", os.urandom(700_000)
@@ -127,7 +127,7 @@ class PlistTests(ImagesTestCase):
             path = f"/{ranges}.plist"
             self.web.pages[path] = Page(text, cuts=[10_000, 9_000], ranges=ranges)
             root = await self.root(self.web.url(path))
-            self.assertEqual(sha256(text), root.digest)
+            self.assertEqual(sha256(text), digest_of(root))
             self.assertEqual("bytes=10000-", self.web.headers[path][1]["range"])
             self.assertIn("if-range", self.web.headers[path][1])
         self.assertEqual("bytes=19000-", self.web.headers["/True.plist"][2]["range"])

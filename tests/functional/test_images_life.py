@@ -164,7 +164,7 @@ class CancelTests(LifeTestCase):
 
     async def test_all(self) -> None:
         """
-        When all give up, the work ends, and can be begun again.
+        When all give up, the work ends, what it has left is removed, and it can be begun again.
         """
         url = self.slow(FILES)
         waiting = [await self.start(url, 1), await self.start(url, 2)]
@@ -175,6 +175,10 @@ class CancelTests(LifeTestCase):
             deferred.cancel()
             await self.assertFailure(deferred, CancelledError)
         await self.until_gone(working)
+        deadline = reactor.seconds() + GENEROUS
+        while left := os.listdir(self.folder / "images" / "tmp"):
+            self.assertLess(reactor.seconds(), deadline, f"{left} is not removed")
+            await pause(reactor, 0.01)
         self.assert_files(FILES, await self.root(url))
 
     async def test_stop(self) -> None:

@@ -17,9 +17,7 @@ from core0.images.compression import Damaged
 
 ENCODERS: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
-    "identity": bytes,
     "gzip": gzip.compress,
-    "GZip": gzip.compress,
     "x-gzip": gzip.compress,
     "zstd": zstandard.compress,
     "br": brotli.compress,
