@@ -2,123 +2,34 @@
 The errands of a node: a ledger like that of the unfinished commands, beside it.
 """
 
-import json
-
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.trial.unittest import TestCase
 
-from core0.messages import Mark, Rejection, Result, State, decode_mark, decode_result
 from core0.redis import keys
 from core0.redis.dispatched import BATCH, Dispatched
 from core0.redis.ledger import Ledger
-from core0.redis.link import Link
-from core0.redis.url import parse
 from core0.values import Claim, Entry
-from core0.waiting import pause
 from tests.contract.answers import AnswerContract
-from tests.contract.ledger import NODE, ONE, OTHER, ClaimContract, LedgerCase, final
+from tests.contract.ledger import NODE, ONE, OTHER, ClaimContract, final
+from tests.contract.valkey import LIFE, ValkeyCase
 from tests.functional.proxy import Proxy
-from tests.valkey import Valkey
-
-LIFE = 300  # seconds
-HASH, MARKS = keys.dispatched(NODE), keys.dispatched_marks(NODE)
 
 
-class DispatchedCase(LedgerCase, TestCase):
+class DispatchedCase(ValkeyCase):
     """
     The errands of a node on a real server.
     """
 
-    valkey: Valkey
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        """
-        Start a server.
-        """
-        cls.valkey = Valkey().start()
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        """
-        End it.
-        """
-        cls.valkey.close()
+    entries_key = keys.dispatched(NODE)
+    marks_key = keys.dispatched_marks(NODE)
 
     def setUp(self) -> None:
         """
         A ledger on an empty server.
         """
-        self.client = self.valkey.client()
-        self.addCleanup(self.client.close)
-        self.client.flushall()
+        super().setUp()
         self.ledger = self.errands = Dispatched(reactor, self.link(), NODE, LIFE)
         self.begin(self.errands)
-
-    def link(self, url: str = "") -> Link:
-        """
-        To the server.
-        """
-        return Link(reactor, parse(url or self.valkey.url), "test")
-
-    def begin(self, ledger: Ledger) -> None:
-        """
-        Start one.
-        """
-        ledger.start()
-        self.addCleanup(self.end, ledger)
-
-    async def end(self, ledger: Ledger) -> None:
-        """
-        Stop it, and let its connection close.
-        """
-        ledger.stop()
-        for _ in range(3):
-            await pause(reactor, 0)
-
-    def take(self, seq: int, payload: bytes = b"{}") -> None:
-        """
-        As :meth:`Dispatched.enter` does.
-        """
-        self.client.hset(HASH, str(seq), payload)
-
-    def lose(self, seq: int) -> None:
-        """
-        Remove it behind core0's back.
-        """
-        self.client.hdel(HASH, str(seq))
-
-    def unfinished(self) -> set[int]:
-        """
-        The hash.
-        """
-        return {int(seq) for seq in self.client.hkeys(HASH)}
-
-    def marks(self) -> dict[int, Mark]:
-        """
-        The hash.
-        """
-        return {int(seq): decode_mark(mark) for seq, mark in self.client.hgetall(MARKS).items()}
-
-    def results(self, id: str = "a") -> list[Result]:
-        """
-        The list of one.
-        """
-        return [decode_result(text) for text in self.client.lrange(keys.result(id), 0, -1)]
-
-    def consume(self, id: str = "a") -> None:
-        """
-        Pop it.
-        """
-        self.client.lpop(keys.result(id))
-
-    def rejections(self) -> list[Rejection]:
-        """
-        The list.
-        """
-        found = [json.loads(text) for text in self.client.lrange(keys.REJECTED, 0, -1)]
-        return [Rejection(**{**each, "state": State(each["state"])}) for each in found]
 
     async def taken(self) -> list[Entry]:
         """

@@ -16,25 +16,18 @@ from core0.messages import (
     Rejection,
     Result,
     State,
-    decode_mark,
-    decode_result,
     encode,
     result_of,
 )
 from core0.redis import keys
 from core0.redis.ledger import Ledger
-from core0.redis.link import Link
 from core0.redis.outbox import RESULT_BYTES, SHORT
-from core0.redis.url import parse
 from core0.values import Claim, Final
-from core0.waiting import pause
 from tests.contract.answers import AnswerContract
 from tests.contract.ledger import NODE, ONE, OTHER, ClaimContract, final, rejected
+from tests.contract.valkey import LIFE, ValkeyCase
 from tests.fakes import MemoryLedger
 from tests.functional.proxy import Proxy
-from tests.valkey import Valkey
-
-LIFE = 300  # seconds
 
 
 class MemoryLedgerTests(ClaimContract, AnswerContract, TestCase):
@@ -92,103 +85,28 @@ class MemoryLedgerTests(ClaimContract, AnswerContract, TestCase):
         return self.memory.rejected
 
 
-class ValkeyLedgerTests(ClaimContract, AnswerContract, TestCase):
+class ValkeyLedgerTests(ClaimContract, AnswerContract, ValkeyCase):
     """
     The same on a real server, and what only a real one can do.
     """
 
-    valkey: Valkey
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        """
-        Start a server.
-        """
-        cls.valkey = Valkey().start()
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        """
-        End it.
-        """
-        cls.valkey.close()
+    entries_key = keys.unfinished(NODE)
+    marks_key = keys.marks(NODE)
 
     def setUp(self) -> None:
         """
         A ledger on an empty server.
         """
-        self.client = self.valkey.client()
-        self.addCleanup(self.client.close)
-        self.client.flushall()
-        self.real = self.begin()
-        self.ledger = self.real
+        super().setUp()
+        self.ledger = self.real = self.begun()
 
-    def begin(self, url: str = "") -> Ledger:
+    def begun(self, url: str = "") -> Ledger:
         """
-        Start a ledger.
+        A ledger that has started.
         """
-        ledger = Ledger(reactor, Link(reactor, parse(url or self.valkey.url), "test"), NODE, LIFE)
-        ledger.start()
-        self.addCleanup(self.end, ledger)
+        ledger = Ledger(reactor, self.link(url), NODE, LIFE)
+        self.begin(ledger)
         return ledger
-
-    def end(self, ledger: Ledger) -> "Deferred[None]":
-        """
-        Stop it, and let its connection close.
-        """
-        ledger.stop()
-        return Deferred.fromCoroutine(self.turns(3))
-
-    @staticmethod
-    async def turns(count: int) -> None:
-        """
-        Let some turns of the reactor pass.
-        """
-        for _ in range(count):
-            await pause(reactor, 0)
-
-    def take(self, seq: int, payload: bytes = b"{}") -> None:
-        """
-        As the script does.
-        """
-        self.client.hset(keys.unfinished(NODE), str(seq), payload)
-
-    def lose(self, seq: int) -> None:
-        """
-        Remove it behind core0's back.
-        """
-        self.client.hdel(keys.unfinished(NODE), str(seq))
-
-    def unfinished(self) -> set[int]:
-        """
-        The hash.
-        """
-        return {int(seq) for seq in self.client.hkeys(keys.unfinished(NODE))}
-
-    def marks(self) -> dict[int, Mark]:
-        """
-        The hash.
-        """
-        return {int(seq): decode_mark(mark) for seq, mark in self.client.hgetall(keys.marks(NODE)).items()}
-
-    def results(self, id: str = "a") -> list[Result]:
-        """
-        The list of one.
-        """
-        return [decode_result(text) for text in self.client.lrange(keys.result(id), 0, -1)]
-
-    def consume(self, id: str = "a") -> None:
-        """
-        Pop it.
-        """
-        self.client.lpop(keys.result(id))
-
-    def rejections(self) -> list[Rejection]:
-        """
-        The list.
-        """
-        found = [json.loads(text) for text in self.client.lrange(keys.REJECTED, 0, -1)]
-        return [Rejection(**{**each, "state": State(each["state"])}) for each in found]
 
     async def test_lives(self) -> None:
         """
@@ -347,7 +265,7 @@ class ValkeyLedgerTests(ClaimContract, AnswerContract, TestCase):
         self.real.stop()
         await self.turns(3)
         self.valkey.start()
-        self.ledger = self.real = self.begin()
+        self.ledger = self.real = self.begun()
         self.assertEqual([1], await self.real.unfinished())
         self.assertEqual([True], list(await self.ledger.claim([Claim(1, "a", ONE)])))
 
@@ -417,7 +335,7 @@ class ValkeyLedgerTests(ClaimContract, AnswerContract, TestCase):
         """
         proxy = Proxy(self.valkey.folder / "proxy.sock", self.valkey.socket)
         self.addCleanup(proxy.close)
-        ledger = self.begin(proxy.url)
+        ledger = self.begun(proxy.url)
         proxy.cut(b"poison", carried_out=False, times=1_000_000)
         for seq, id in enumerate(("a", "poison", "b"), 1):
             self.take(seq)

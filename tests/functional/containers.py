@@ -208,6 +208,16 @@ class Traces:
                 break
 
 
+def observed_server(daemon: Daemon) -> Path:
+    """
+    A program that core0 can start as its server, with the observer.
+    """
+    path = daemon.folder / "server"
+    path.write_text(SERVER.format(find_program("")))
+    path.chmod(0o755)
+    return path
+
+
 def inner_socket(daemon: Daemon) -> str:
     """
     Where the server is that CoreX speak to.
@@ -284,10 +294,12 @@ class ContainerTestCase(DaemonTestCase):
     """
     Tests that share one core0 with containers. At the end of each nothing may be left of any container.
 
+    :cvar kind: of core0.
     :cvar runtime: what makes them; empty for what core0 finds.
     """
 
     config = QUICK
+    kind: ClassVar[type[Daemon]] = Daemon
     runtime: ClassVar[str] = ""
     traces: ClassVar[Traces]
 
@@ -297,12 +309,9 @@ class ContainerTestCase(DaemonTestCase):
         With the runtime.
         """
         need_containers(*([cls.runtime] if cls.runtime else ()))
-        daemon = Daemon()
-        server = daemon.folder / "server"
-        server.write_text(SERVER.format(find_program("")))
-        server.chmod(0o755)
+        daemon = cls.kind()
         runtime = f'\n[containers]\nruntime = "{cls.runtime}"\n' if cls.runtime else ""
-        daemon.write_config(f'{cls.config}\n[redis]\nserver = "{server}"\n{runtime}')
+        daemon.write_config(f'{cls.config}\n[redis]\nserver = "{observed_server(daemon)}"\n{runtime}')
         cls.traces = Traces(daemon)
         return daemon
 

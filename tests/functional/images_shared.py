@@ -8,7 +8,6 @@ import signal
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
@@ -87,7 +86,7 @@ class ImagesTestCase(TestCase):
             self.images = self.more_images()
         return self.images
 
-    def more_images(self, **keywords: Any) -> Images:
+    def more_images(self) -> Images:
         """
         As a core0 that has been started again has them.
         """
@@ -98,7 +97,7 @@ class ImagesTestCase(TestCase):
             self.reaper,
             Surroundings(files=resource.getrlimit(resource.RLIMIT_NOFILE)),
             str(self.folder / "images"),
-            max_bytes=keywords.pop("max_bytes", self.max_bytes),
+            max_bytes=self.max_bytes,
             patience=self.patience,
         )
         self.addCleanup(images.stop)

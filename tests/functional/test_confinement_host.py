@@ -94,8 +94,7 @@ class UseTests(ConfinementCase):
         job = self.dispatch(number, "core.system", sh("dd if=/dev/zero of=/tmp/full bs=1M count=200"))
         self.assertEqual("ERROR", self.daemon.result(job)["state"])
         self.assertEqual("pong", answer_of(self.inside(other, "core.ping")))
-        left = self.listed().get(str(number), {"rss": 0})
-        self.assertLess(left["rss"], 65 * MIB)
+        self.assertLess(self.listed()[str(number)]["rss"], 65 * MIB)
 
     def test_flood(self) -> None:
         """

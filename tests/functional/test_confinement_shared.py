@@ -17,7 +17,6 @@ from tests.functional.containers import ContainerTestCase, image
 from tests.functional.shared import missing
 
 REFUSED = {EACCES, EPERM}
-FIRST_ID = 1 << 28  # the host's id of the root of the first container
 
 # Prints a line an attempt: what it was, and the number of the error that it ended with; 0 if it went well.
 PROBE = r"""

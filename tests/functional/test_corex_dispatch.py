@@ -6,7 +6,7 @@ import json
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar
+from typing import Any
 
 from tests.daemon import eventually
 from tests.functional.containers import ContainerTestCase
@@ -15,12 +15,12 @@ from tests.functional.shared import answer_of, sh
 SLEEP = "touch $ready; exec sleep 60"
 
 
-class OnEitherRuntime(ContainerTestCase):
+class OnCrunTests(ContainerTestCase):
     """
-    What has to be the same with whatever makes containers.
+    With crun.
     """
 
-    __test__: ClassVar[bool] = False
+    runtime = "crun"
 
     def setUp(self) -> None:
         """
@@ -179,19 +179,9 @@ def _echo(id: str, number: int) -> dict[str, Any]:
     return {"id": id, "command": "core.system", "arguments": {"name": "hostname"}}
 
 
-class OnCrunTests(OnEitherRuntime):
+class OnRuncTests(OnCrunTests):
     """
-    With crun.
-    """
-
-    __test__ = True
-    runtime = "crun"
-
-
-class OnRuncTests(OnEitherRuntime):
-    """
-    With runc.
+    The same with runc.
     """
 
-    __test__ = True
     runtime = "runc"

@@ -5,7 +5,7 @@ The life of containers, from corex.create to corex.terminate, with each runtime.
 import json
 import time
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from tests.daemon import eventually
 from tests.functional.containers import QUICK, ContainerTestCase, image, kill
@@ -18,12 +18,12 @@ STUBBORN = "trap '' TERM; touch $ready; while :; do sleep 1; done"
 POLITE = "trap 'echo bye; exit 0' TERM; touch $ready; while :; do sleep 0.01; done"
 
 
-class OnEitherRuntime(ContainerTestCase):
+class OnCrunTests(ContainerTestCase):
     """
-    What has to be the same with whatever makes containers.
+    With crun.
     """
 
-    __test__: ClassVar[bool] = False
+    runtime = "crun"
 
     def test_number(self) -> None:
         """
@@ -177,21 +177,11 @@ class OnEitherRuntime(ContainerTestCase):
         self.assertEqual("running", answer_of(self.inside(number, "process.list", {"id": job}))[0]["state"])
 
 
-class OnCrunTests(OnEitherRuntime):
+class OnRuncTests(OnCrunTests):
     """
-    With crun.
-    """
-
-    __test__ = True
-    runtime = "crun"
-
-
-class OnRuncTests(OnEitherRuntime):
-    """
-    With runc.
+    The same with runc.
     """
 
-    __test__ = True
     runtime = "runc"
 
 

@@ -101,6 +101,9 @@ class MemoryTests(ContainerTestCase):
         for limit in (16 * MIB, 64 * MIB) if SPARING else (64 * MIB,):
             number = self.create(limits={"memory": limit})
             corex = self.corex_of(number)
+            facts = answer_of(self.inside(number, "info.mem"))
+            self.assertEqual(limit, facts["total"])
+            self.assertLess(facts["free"], limit)
             for _ in range(3):
                 result = self.inside(number, "core.system", sh(HUNGRY))
                 self.assertEqual(("ERROR", 137), (result["state"], result["code"]), result)

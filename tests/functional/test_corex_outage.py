@@ -9,17 +9,16 @@ from typing import ClassVar
 import redis
 
 from core0.redis import keys
-from core0.redis.server_settings import find_program
 from tests.daemon import eventually
 from tests.functional.containers import (
     OBSERVER,
-    SERVER,
     ContainerTestCase,
     FirstProcess,
     Traces,
     inner_socket,
     kill,
     need_containers,
+    observed_server,
 )
 from tests.functional.shared import lives
 from tests.valkey import ServedDaemon, Valkey
@@ -58,9 +57,7 @@ class OutageTestCase(ContainerTestCase):
         cls.valkey = Valkey().start()
         cls.addClassCleanup(cls.valkey.close)
         daemon = cls.kind(cls.valkey)
-        server = daemon.folder / "server"
-        server.write_text(SERVER.format(find_program("")))
-        server.chmod(0o755)
+        server = observed_server(daemon)
         served = f'[redis]\nurl = "{cls.valkey.url}"\nshared_queue = true\nserver = "{server}"\n'
         daemon.write_config(f"{cls.config}\n{served}")
         cls.traces = Traces(daemon)

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from tests.daemon import Daemon, eventually
 from tests.functional.containers import ContainerTestCase, FirstProcess, image, kill, zygotes
@@ -53,12 +53,12 @@ class RestartTestCase(ContainerTestCase):
         return pid
 
 
-class OnEitherRuntime(RestartTestCase):
+class OnCrunTests(RestartTestCase):
     """
-    What has to be the same with whatever makes containers.
+    With crun.
     """
 
-    __test__: ClassVar[bool] = False
+    runtime = "crun"
 
     def test_stopped(self) -> None:
         """
@@ -230,21 +230,11 @@ class OnEitherRuntime(RestartTestCase):
         eventually(lambda: not self.traces.left(), "nothing is left")
 
 
-class OnCrunTests(OnEitherRuntime):
+class OnRuncTests(OnCrunTests):
     """
-    With crun.
-    """
-
-    __test__ = True
-    runtime = "crun"
-
-
-class OnRuncTests(OnEitherRuntime):
-    """
-    With runc.
+    The same with runc.
     """
 
-    __test__ = True
     runtime = "runc"
 
 
@@ -306,14 +296,12 @@ class TerminateTests(RestartTestCase):
     ``--terminate-containers``.
     """
 
+    kind = Ending
+
     def test_ended(self) -> None:
         """
         A core0 that was told so ends its containers when it is stopped, TERM first, and leaves nothing.
         """
-        self.daemon.__class__ = Ending
-        self.addCleanup(setattr, self.daemon, "__class__", Daemon)
-        self.daemon.stop()
-        self.daemon.start()
         numbers = [self.create() for _ in range(3)]
         job = self.running_inside(
             numbers[0], "trap 'echo bye; exit 0' TERM; touch $ready; while :; do sleep 0.02; done"
