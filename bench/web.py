@@ -11,6 +11,7 @@ from pathlib import Path
 from bench.table import Missing
 from core0.containers.runtime import find
 from tests.daemon import eventually
+from tests.valkey import free_port
 
 PROGRAM = "lighttpd"
 CONFIG = """
@@ -41,7 +42,7 @@ def served(folder: Path, config: Path) -> Iterator[str]:
 
     :param config: where to write the server's configuration.
     """
-    program, port = server_program(), _free_port()
+    program, port = server_program(), free_port()
     config.write_text(CONFIG.format(folder=folder, port=port))
     log = config.with_suffix(".log")
     with log.open("wb") as file:
@@ -59,13 +60,6 @@ def served(folder: Path, config: Path) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait()
-
-
-def _free_port() -> int:
-    with closing(socket.socket()) as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port
 
 
 def _listens(port: int) -> bool:

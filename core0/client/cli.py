@@ -60,13 +60,11 @@ def drive(work: Work) -> NoReturn:
     async def main() -> None:
         try:
             codes.append(await session())
-        except Core0Error as error:
-            fail(str(error), codes)
         except CancelledError:
             pass
         except BrokenPipeError:
             codes.append(BROKEN_PIPE)
-        except OSError as error:
+        except (Core0Error, OSError) as error:
             fail(str(error), codes)
         finally:
             reactor.callLater(0, reactor.stop)

@@ -90,6 +90,13 @@ def kilobytes(pid: int, field: str) -> int:
     return int(re.sub(r"\D", "", status(pid)[field]))
 
 
+def descriptors(pid: int) -> int:
+    """
+    How many a process has.
+    """
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
 class Mark:
     """
     A variable in the environment of a job by which its processes are known, whatever they do to their parents.

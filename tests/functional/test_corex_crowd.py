@@ -2,18 +2,16 @@
 Many containers, at once and one after another.
 """
 
-import os
 import time
-from pathlib import Path
 
 from tests.daemon import eventually
 from tests.functional.containers import ContainerTestCase, image
-from tests.functional.shared import answer_of
+from tests.functional.shared import answer_of, descriptors, kilobytes
 
 AT_ONCE = 50
 IN_ALL, BATCH = 200, 20
 PATIENCE = 40.0  # seconds for all of them
-GROWTH = 10 << 20  # bytes
+GROWTH = 10 << 10  # kB
 
 
 class CrowdTests(ContainerTestCase):
@@ -52,18 +50,6 @@ class CrowdTests(ContainerTestCase):
         """
         self.many("corex.terminate", [{"container": number} for number in self.make(count)])
 
-    def descriptors(self) -> int:
-        """
-        How many core0 has.
-        """
-        return len(os.listdir(f"/proc/{self.daemon.pid}/fd"))
-
-    def memory(self) -> int:
-        """
-        How much of it core0 has, in bytes.
-        """
-        return int(Path(f"/proc/{self.daemon.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
-
     def assert_swept(self) -> None:
         """
         Nothing is left of any container.
@@ -75,7 +61,7 @@ class CrowdTests(ContainerTestCase):
         """
         Fifty containers are made at once; each of them answers, all can be terminated at once, and nothing is left.
         """
-        descriptors = self.descriptors()
+        fds = descriptors(self.daemon.pid)
         numbers = self.make(AT_ONCE)
         self.assertEqual(AT_ONCE, len(self.listed()))
         pings = [{"container": number, "command": {"command": "core.ping"}} for number in numbers]
@@ -84,17 +70,17 @@ class CrowdTests(ContainerTestCase):
             self.assertEqual((number, "pong"), (result["container"], answer_of(result)))
         self.many("corex.terminate", [{"container": number} for number in numbers])
         self.assert_swept()
-        eventually(lambda: self.descriptors() <= descriptors + 2, "descriptors are closed")
+        eventually(lambda: descriptors(self.daemon.pid) <= fds + 2, "descriptors are closed")
 
     def test_in_sequence(self) -> None:
         """
         Two hundred containers come and go within 40 s, and nothing is left of them, nor does core0 grow with them.
         """
-        descriptors, memory = self.descriptors(), self.memory()
+        fds, memory = descriptors(self.daemon.pid), kilobytes(self.daemon.pid, "VmRSS")
         before = time.monotonic()
         for _ in range(IN_ALL // BATCH):
             self.make_and_end(BATCH)
         self.assertLess(time.monotonic() - before, PATIENCE)
         self.assert_swept()
-        eventually(lambda: self.descriptors() <= descriptors + 2, "descriptors are closed")
-        self.assertLess(self.memory() - memory, GROWTH)
+        eventually(lambda: descriptors(self.daemon.pid) <= fds + 2, "descriptors are closed")
+        self.assertLess(kilobytes(self.daemon.pid, "VmRSS") - memory, GROWTH)

@@ -3,7 +3,6 @@ Containers that cannot be made: whatever step fails, the client is told which, a
 """
 
 import json
-import os
 import shutil
 import subprocess
 import threading
@@ -22,7 +21,7 @@ from tests.functional.containers import (
     observer,
     zygotes,
 )
-from tests.functional.shared import answer_of, lives, missing
+from tests.functional.shared import answer_of, descriptors, lives, missing
 from tests.web import Page, Web
 
 # stands for a runtime; only what is to live is hindered
@@ -76,7 +75,7 @@ class FailingTestCase(ContainerTestCase):
         self.told("")
         if not zygotes(self.daemon):
             self.terminate(self.create())
-        self.fds = self.open_files()
+        self.fds = descriptors(self.daemon.pid)
 
     def end(self) -> None:
         """
@@ -86,13 +85,7 @@ class FailingTestCase(ContainerTestCase):
         self.told("")
         self.terminate(self.create())
         self.assert_nothing_left()
-        eventually(lambda: self.open_files() <= self.fds + 2, "descriptors are closed")
-
-    def open_files(self) -> int:
-        """
-        How many descriptors core0 has.
-        """
-        return len(os.listdir(f"/proc/{self.daemon.pid}/fd"))
+        eventually(lambda: descriptors(self.daemon.pid) <= self.fds + 2, "descriptors are closed")
 
     def told(self, mode: str) -> None:
         """
