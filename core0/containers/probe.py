@@ -28,7 +28,6 @@ from core0.waiting import Occurrence, pause
 KNOWN = ("crun", "youki", "runc")  # the fastest first
 INIT_PROGRAMS = ("catatonit", "/usr/libexec/podman/catatonit")
 IDS = 1_000_000_000  # the first user id of the container that is tried
-CGROUPS = "/core0-tried"
 SECONDS = 10.0  # for a container that says its version and ends
 ENDED = 100  # looks whether what was tried has gone, 20 ms between them
 LOOK = 0.02
@@ -172,7 +171,7 @@ class Runtimes:
         :returns: why that is not possible; empty if it is.
         """
         id = f"core0-tried-{secrets.token_hex(8)}"
-        cgroups = f"{CGROUPS}/{id}"
+        cgroups = f"/{id}"  # no parent that another core0, trying at the same time, could remove
         spec = Spec(1, "tried", "/run/bundle/rootfs", IDS, cgroups, find_init() or "")
         config = bundle(spec, machine)
         config["process"]["args"] = [INIT, "--version"]
@@ -195,7 +194,6 @@ class Runtimes:
             if empty and await self._in_thread(groups.remove, cgroups):
                 break
             await pause(self._reactor, LOOK)
-        await self._in_thread(groups.remove_empty, CGROUPS)
 
     async def _in_thread(self, work: Any, *arguments: Any) -> Any:
         return await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work, *arguments)

@@ -5,8 +5,11 @@ Containers made by real runtimes from core0's bundles: what they can see and do,
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
+from glob import glob
 from pathlib import Path
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, ensureDeferred
@@ -17,12 +20,14 @@ from core0.containers.bundle import MASKED, Mount, bundle
 from core0.containers.machine import look
 from core0.containers.probe import Runtimes
 from core0.containers.probe import missing as lacks
-from core0.containers.programs import MOST_SAID, NotRun
+from core0.containers.programs import MOST_SAID, PATIENCE, NotRun, Programs, Said
 from core0.containers.runtime import Runtime, RuntimeFailed, find
 from core0.containers.seccomp import profile, program
 from core0.corex_settings import Limits
 from core0.errors import Refusal
 from core0.jobs.process import PATH
+from core0.reaper import Reaper
+from core0.spawn import Surroundings
 from core0.waiting import pause
 from tests.functional.containers_shared import (
     BOTH,
@@ -369,16 +374,29 @@ class CrunTests(RuntimeContract):
     hide = BOTH
 
 
+class RecordingPrograms(Programs):
+    """
+    Programs, of which each is remembered: others, of another test, may be run at the same time.
+    """
+
+    def __init__(self, reactor: Any, reaper: Reaper, surroundings: Surroundings) -> None:
+        super().__init__(reactor, reaper, surroundings)
+        self.commands: list[Sequence[str]] = []
+
+    async def run(
+        self, argv: Sequence[str], *, stdin: bytes = b"", lasting: bool = False, seconds: float = PATIENCE
+    ) -> Said:
+        """
+        As :meth:`core0.containers.programs.Programs.run`.
+        """
+        self.commands.append(argv)
+        return await super().run(argv, stdin=stdin, lasting=lasting, seconds=seconds)
+
+
 class FindTests(ContainersCase):
     """
     Which runtime is taken.
     """
-
-    def traces(self) -> tuple[list[str], list[str], set[str]]:
-        """
-        What a try could leave: mounts, cgroups, folders.
-        """
-        return mounts(), cgroups_of("/core0-tried"), set(os.listdir("/run"))
 
     async def test_found(self) -> None:
         """
@@ -386,17 +404,21 @@ class FindTests(ContainersCase):
         """
         need_programs("runc")
         await self.install()
-        before = self.traces()
-        runtimes = Runtimes(reactor, self.programs)
+        before = mounts()
+        programs = RecordingPrograms(reactor, self.reaper, self.surroundings)
+        runtimes = Runtimes(reactor, programs)
         first, second = ensureDeferred(runtimes.get()), ensureDeferred(runtimes.get())
         runtime = await first
         self.assertIs(runtime, await second)
         self.assertIs(runtime, await runtimes.get())
         self.assertEqual("crun" if find("crun") else "runc", runtime.name)
-        self.assertEqual(before, self.traces())
-        self.assertEqual(
-            [], [pid for pid in os.listdir("/proc") if pid.isdigit() and "core0-tried" in command_line(pid)]
-        )
+        self.assertEqual(before, mounts())
+        tried = [command[-1] for command in programs.commands]
+        self.assertNotEqual([], tried)
+        for id in tried:
+            self.assertEqual([], cgroups_of(f"/{id}"))
+            self.assertEqual([], glob(f"/run/*/{id}"))
+            self.assertEqual([], [pid for pid in os.listdir("/proc") if pid.isdigit() and id in command_line(pid)])
 
     async def test_chosen(self) -> None:
         """
