@@ -24,6 +24,8 @@ setup(
         "pycurl>=7.45",
         "zstandard>=0.22",
         "brotli>=1.2",
+        # links, addresses and routes
+        "pyroute2>=0.9.7",
     ],
     extras_require={
         "cli": ["click>=8.1", "rich>=13.0"],

@@ -15,6 +15,7 @@ from twisted.python.threadpool import ThreadPool
 
 from core0.agent import in_pool
 from core0.commands import COMMANDS
+from core0.commands.core import state_with
 from core0.commands.registry import Registry
 from core0.config import Config, Logging
 from core0.containers.manager import Containers
@@ -24,6 +25,9 @@ from core0.jobs.logfiles import LogFiles
 from core0.jobs.manager import Jobs
 from core0.jobs.process import Processes
 from core0.jobs.trees import find_trees
+from core0.network.building import build
+from core0.network.host_network import HostNetwork
+from core0.network.networks import Networks
 from core0.reaper import Reaper
 from core0.records import Records
 from core0.redis import keys
@@ -70,12 +74,14 @@ class Assembly:
         self.startup: Startup | None = None
         self.records: Records | None = None
         self._writer: RecordWriter | None = None
+        self._network: HostNetwork | None = None
         self.files = LogFiles(os.path.join(config.core.state_dir, "logs"), config.logging.max_bytes)
 
     async def start(self) -> None:
         """
         From the ground up, until commands are taken.
         """
+        await self._connect()
         ground = self._ground()
         housing = Housing(self._reactor, self._config, self.node, ground.reaper, ground.surroundings, self.undo)
         records = await housing.records()
@@ -84,10 +90,12 @@ class Assembly:
         containers = housing.containers(self.url, Journal(ways_out.writer, self.files))
         await housing.open_again(records)
         marks = await ways_out.ledger.marks()
+        networks = self._networks(ground)
+        await networks.recover([record.number for record in records])
         await containers.recover(records, marks)
         if self._terminate:
             self.undo.append(containers.terminate_all)
-        host, registry = self._host(ground, ways_out, containers)
+        host, registry = self._host(ground, ways_out, containers, networks)
         host.recover(marks)
         self.undo.append(lambda: self._flush(ways_out))
         self.undo.append(host.jobs.stop)
@@ -106,6 +114,16 @@ class Assembly:
             self.records.reload(logging.levels)
         if self._writer is not None:
             self._writer.keep(logging.redis_records)
+
+    async def _connect(self) -> None:
+        """
+        The host's own network, if core0 is told of it; else it is left alone.
+        """
+        settings = self._config.network
+        if settings.file:
+            self._network = HostNetwork(self._reactor, settings.file, settings.wait)
+            self.undo.append(self._network.stop)
+            await self._network.start()
 
     def _ground(self) -> "_Ground":
         """
@@ -157,7 +175,28 @@ class Assembly:
         writer.tell_dropped = self.files.tell_dropped = records.dropped
         return _WaysOut(ledger, pressure, writer, records)
 
-    def _host(self, ground: "_Ground", ways_out: "_WaysOut", containers: Containers) -> tuple[Host, Registry]:
+    def _networks(self, ground: "_Ground") -> Networks:
+        """
+        Bridges, and what containers have of the network; in one thread of their own.
+        """
+        reactor = self._reactor
+        pool = ThreadPool(0, 1, name="core0-networks")
+        pool.start()
+        self.undo.append(pool.stop)
+        networks = build(
+            reactor,
+            lambda work, *arguments: in_pool(reactor, pool, work, *arguments),
+            ground.reaper,
+            ground.surroundings,
+            self._config.core.state_dir,
+            subnet=self._config.containers.subnet,
+        )
+        self.undo.append(networks.stop)
+        return networks
+
+    def _host(
+        self, ground: "_Ground", ways_out: "_WaysOut", containers: Containers, networks: Networks
+    ) -> tuple[Host, Registry]:
         config, reactor = self._config, self._reactor
         limit = live_limit(config.jobs.max)
         jobs = self.jobs = Jobs(reactor, ways_out.ledger, limit=limit, waiting=config.jobs.waiting)
@@ -173,6 +212,8 @@ class Assembly:
             env={"HOME": home()},
         )
         registry = Registry(COMMANDS)
+        if self._network is not None:
+            registry.add(state_with(self._network.report))
         registry.add_installed()
         host = Host(
             reactor,
@@ -184,6 +225,7 @@ class Assembly:
             node=self.node,
             stats_interval=config.jobs.stats_interval,
             containers=containers,
+            networks=networks,
             down=self._down,
             obstacle=lambda: reboot_obstacle(config),
         )

@@ -18,13 +18,8 @@ from twisted.internet.interfaces import (
 from zope.interface import Attribute, Interface
 
 from core0.corex_settings import Limits
-from core0.messages import (
-    Command,
-    Mark,
-    Message,
-    Outcome,
-    Rejection,
-)
+from core0.host_interfaces import IContainers, INetworks
+from core0.messages import Command, Mark, Message, Outcome, Rejection
 from core0.tree_interfaces import ITree
 from core0.values import Claim, Entry, Final, NoArguments, Usage
 
@@ -284,54 +279,17 @@ class IAgent(Interface):
         """
 
 
-class IContainers(Interface):
-    """
-    The containers of a host.
-    """
-
-    async def create(request: Any, entry: int, say: Callable[[str], None]) -> int:
-        """
-        Make one, a :class:`core0.containers.request.Request`; returns its number once its CoreX has answered.
-
-        :param entry: the number of the command that asks for it.
-        :param say: is told how far it is.
-        :raises Refusal: 400, what is asked for is wrong; 404, there is no such plist; 503, something is missing, or it
-            failed; nothing is left of it then.
-        """
-
-    async def terminate(number: int) -> None:
-        """
-        End one, and remove all that there is of it.
-
-        :raises Refusal: 404, there is none; 409, it is being created.
-        """
-
-    async def listed() -> Mapping[str, Any]:
-        """
-        The living ones, by their numbers.
-        """
-
-    async def dispatch(number: int, command: Command, id: str) -> None:
-        """
-        Have one run a command; its result appears under ``id``.
-
-        :raises Refusal: 404, there is no such container; 409, it is being created or removed; 503, too much is on its
-            way there already.
-        """
-
-
 class IHost(IAgent):
     """
     A Core of a whole machine.
     """
 
-    containers: "IContainers" = Attribute("Its containers.")
+    containers: IContainers = Attribute("Its containers.")
+    networks: INetworks = Attribute("Its networks.")
 
     def reboot() -> None:
         """
-        Bring the machine down, as soon as the results so far are written.
-
-        :raises Refusal: 503, it may not.
+        Bring the machine down, as soon as the results so far are written; a Refusal (503) if it may not.
         """
 
 

@@ -15,6 +15,7 @@ except ModuleNotFoundError:
     raise SystemExit("corectl: click is missing: pip install 'core0[cli]'") from None
 
 from core0.client.containers import container
+from core0.client.network import network
 from core0.client.options import as_json, contained, patience, payload_of, placed, text_of, variables
 from core0.client.plist import plist
 from core0.client.store import store
@@ -334,9 +335,8 @@ def result(id: str, timeout: float, raw: bool) -> None:
     drive(work)
 
 
-corectl.add_command(container)
-corectl.add_command(plist)
-corectl.add_command(store)
+for group in (container, network, plist, store):
+    corectl.add_command(group)
 
 
 def main() -> NoReturn:

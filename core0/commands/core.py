@@ -3,6 +3,8 @@ The ``core.*`` commands.
 """
 
 import signal as signals
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
@@ -184,7 +186,9 @@ class State(BaseCommand):
     """
     What this Core and all processes of its jobs consume: ``cpu`` (% of one core since the last look, 0 at the first),
     ``rss``, ``vms``, ``swap`` (bytes), summed up; ``jobs``, how many there are besides this one; and ``core0``, the
-    same figures of core0 itself with its ``uptime`` (s).
+    same figures of core0 itself with its ``uptime`` (s). With ``[network] file`` a host has ``network``, too: each link
+    by its name, with its ``protocol``, its ``state`` (``up``, ``waiting``, ``failed``), its ``addresses``, and the
+    ``reason`` why it is not up. What is wrong with a file is there under its path.
     """
 
     name = "core.state"
@@ -202,7 +206,29 @@ class State(BaseCommand):
         jobs = self._agent.jobs.listed()
         own, others = await self._agent.usage([other for other in jobs if other.tree is not None])
         core0 = {**_figures(own), "uptime": round(self._agent.uptime(), 1)}
-        return answer({**_figures(total([own, *others])), "jobs": len(jobs) - 1, "core0": core0})
+        return answer({**_figures(total([own, *others])), "jobs": len(jobs) - 1, "core0": core0, **self.more()})
+
+    def more(self) -> Mapping[str, Any]:
+        """
+        What an agent of another kind adds.
+        """
+        return {}
+
+
+def state_with(network: Callable[[], Mapping[str, Any]]) -> type[State]:
+    """
+    The same command for a host whose network core0 looks after.
+
+    :param network: says how that has turned out.
+    """
+
+    class HostState(State):
+        agent = IHost
+
+        def more(self) -> Mapping[str, Any]:
+            return {"network": network()}
+
+    return HostState
 
 
 def _figures(usage: Usage) -> dict[str, float]:

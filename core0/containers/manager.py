@@ -26,7 +26,7 @@ from core0.containers.shelf import Phase, Record
 from core0.containers.steps import Steps
 from core0.durable import boot
 from core0.errors import Refusal
-from core0.interfaces import IContainers
+from core0.host_interfaces import IContainers
 from core0.messages import Command
 from core0.values import Usage
 from core0.waiting import to_the_end, within

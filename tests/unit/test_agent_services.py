@@ -131,7 +131,7 @@ class HostTests(SynchronousTestCase):
         self.went_down = 0
         parts = (reactor, Registry([]), ledger, jobs, None, MemoryRecords())
         none: Any = None  # it is not asked for any
-        return Host(*parts, node="1:1", containers=none, down=self.go_down, obstacle=lambda: obstacle)
+        return Host(*parts, node="1:1", containers=none, networks=none, down=self.go_down, obstacle=lambda: obstacle)
 
     def go_down(self) -> None:
         """

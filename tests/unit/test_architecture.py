@@ -33,13 +33,13 @@ ROOMS = (
     ("config",),
     ("config_reader",),
     ("interfaces",),
-    ("tree_interfaces",),
+    ("tree_interfaces", "host_interfaces"),
     ("values",),
     ("reading", "corex_messages", "corex_settings"),
     ("messages",),
     ("odd_json", "errors"),
 )
-OF_CLIENT = {"messages", "errors", "waiting", "config", "redis", "reading", "images"}
+OF_CLIENT = {"messages", "errors", "waiting", "config", "redis", "reading", "images", "network"}
 OF_REACTOR = {"core0.service", "core0.corex", "core0.client.cli"}
 SYNCHRONOUS, ASYNCHRONOUS = "twisted.trial.unittest.SynchronousTestCase", "twisted.trial.unittest.TestCase"
 SKIPS = {"SkipTest", "skip", "skipIf", "skipUnless", "skipif", "missing"}

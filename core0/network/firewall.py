@@ -1,0 +1,202 @@
+"""
+The one table of the firewall that is core0's: a function of what is desired, as ``nft`` takes it in JSON.
+
+Ports of the host lead to containers, wherever the packets come from: from outside, with the address of the client
+kept; from the host itself, its 127.0.0.1 included; from the neighbours of the container, and from itself. Networks with
+``nat`` reach the world with the address of the host.
+"""
+
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_address, ip_interface
+from typing import Any
+
+from core0.network.desired import Desired, Forward, Network
+
+FAMILY, TABLE = "inet", "core0"
+RAW, DSTNAT, SRCNAT = -300, -100, 100  # priorities of chains, by the names that nft has for them
+LOOPBACK = "::1"
+PORTS = "ports"  # the chain that leads packets to containers
+
+Json = dict[str, Any]
+Elements = list[list[Any]]
+_KEYS: list[Json] = [{"meta": {"key": "l4proto"}}, {"payload": {"protocol": "th", "field": "dport"}}]
+
+
+def commands(desired: Desired) -> Json:
+    """
+    What replaces the table, whatever it was, in one step; removes it, if nothing is to be in it.
+    """
+    # what is deleted has to be there
+    whole: list[Json] = [{"add": {"table": _table()}}, {"delete": {"table": _table()}}]
+    rules = list(_content(desired))
+    if rules:
+        whole += [{"add": {"table": _table()}}, *({"add": each} for each in rules)]
+    return {"nftables": whole}
+
+
+def changes(before: Desired, after: Desired) -> Json | None:
+    """
+    What makes of the table of one picture that of another, where only ports come and go: new rules take the kernel
+    longer. None where rules do; without commands if both are the same.
+    """
+    old, new = list(_content(before)), list(_content(after))
+    if [_frame(each) for each in old] != [_frame(each) for each in new]:
+        return None
+    removed: list[Json] = []
+    added: list[Json] = []
+    for known, wanted in zip(old, new, strict=True):
+        if "map" in wanted:
+            place = {key: wanted["map"][key] for key in ("family", "table", "name")}
+            there, here = _elements(known), _elements(wanted)
+            gone = [element for key, element in there.items() if key not in here]
+            more = [element for key, element in here.items() if key not in there]
+            removed += [{"delete": {"element": {**place, "elem": gone}}}] if gone else []
+            added += [{"add": {"element": {**place, "elem": more}}}] if more else []
+    return {"nftables": [*removed, *added]}
+
+
+def _frame(each: Json) -> Json:
+    """
+    Without what is in a map.
+    """
+    return {kind: {key: value for key, value in what.items() if key != "elem"} for kind, what in each.items()}
+
+
+def _elements(each: Json) -> dict[str, list[Any]]:
+    return {repr(element): element for element in each["map"]["elem"]}
+
+
+def is_empty(desired: Desired) -> bool:
+    """
+    Whether no table is needed.
+    """
+    return next(_content(desired), None) is None
+
+
+def _table() -> Json:
+    return {"family": FAMILY, "name": TABLE}
+
+
+def _content(desired: Desired) -> Iterator[Json]:
+    if desired.forwards:
+        yield from _ports(desired.forwards)
+    leaving = [*_hairpins(desired), *_masquerades(desired)]
+    if leaving:
+        yield _chain("leaving", "nat", "postrouting", SRCNAT)
+        yield from (_rule("leaving", *expression) for expression in leaving)
+
+
+def _ports(forwards: Iterable[Forward]) -> Iterator[Json]:
+    """
+    The maps from ports to containers, and the chains that use them.
+    """
+    yield _chain("guard", "filter", "prerouting", RAW)
+    # links to containers may carry packets from 127.0.0.1, which is to be no way to what listens there
+    inner = _is(_payload("ip", "daddr"), _prefix("127.0.0.0", 8))
+    yield _rule("guard", _is(_meta("iifname"), "lo", "!="), inner, _DROP)
+    yield {"chain": {"family": FAMILY, "table": TABLE, "name": PORTS}}
+    for version in (4, 6):
+        of_version = [forward for forward in forwards if forward.ip.version == version]
+        # an address of the host goes before all of them
+        for exact in (True, False):
+            chosen = [forward for forward in of_version if bool(forward.host_address) == exact]
+            if chosen:
+                yield from _lead(chosen, version, exact=exact)
+    for name, hook in (("arriving", "prerouting"), ("own", "output")):
+        yield _chain(name, "nat", hook, DSTNAT)
+        yield _rule(name, _is(_fib("daddr"), "local"), {"jump": {"target": PORTS}})
+
+
+def _lead(forwards: list[Forward], version: int, *, exact: bool) -> Iterator[Json]:
+    """
+    :param exact: for packets to one address of the host.
+    """
+    family, kind = ("ip", "ipv4_addr") if version == 4 else ("ip6", "ipv6_addr")
+    name = f"{'exact' if exact else 'any'}{version}"
+    types = [*([kind] if exact else []), "inet_proto", "inet_service"]
+    addresses: Elements = []
+    ports: Elements = []
+    for forward in forwards:
+        here = [str(ip_address(forward.host_address))] if exact else []
+        key = {"concat": [*here, forward.protocol, forward.host_port]}
+        addresses.append([key, str(forward.ip)])
+        ports.append([key, forward.port])
+    yield _map(f"{name}_address", types, kind, addresses)
+    yield _map(f"{name}_port", types, "inet_service", ports)
+    key = {"concat": [*([_payload(family, "daddr")] if exact else []), *_KEYS]}
+    target = {
+        "family": family,
+        "addr": {"map": {"key": key, "data": f"@{name}_address"}},
+        "port": {"map": {"key": key, "data": f"@{name}_port"}},
+    }
+    conditions = [_is(_meta("nfproto"), f"ipv{version}")]
+    if version == 6:
+        # the kernel does not let packets from there out: better refused at once
+        conditions.append(_is(_payload("ip6", "daddr"), LOOPBACK, "!="))
+    yield _rule(PORTS, *conditions, {"dnat": target})
+
+
+def _hairpins(desired: Desired) -> Iterator[list[Json]]:
+    """
+    Containers answer their neighbours directly, and the host by whatever way they have: so that answers come back here,
+    what comes from those has the address of the bridge. By their addresses: where the kernel shows bridged packets to
+    the firewall it does not say where they came in.
+    """
+    led = _is({"ct": {"key": "status"}}, "dnat", "in")
+    targets = {(forward.container, forward.bridge) for forward in desired.forwards}
+    links = [link for link in desired.links if link.address and (link.container, link.bridge) in targets]
+    for bridge, network in sorted({(link.bridge, ip_interface(link.address).network) for link in links}, key=str):
+        yield [_from(network), _is(_meta("oifname"), bridge), led, _MASQUERADE]
+    for bridge in sorted({forward.bridge for forward in desired.forwards}):
+        yield [_is(_meta("oifname"), bridge), led, _is(_fib("saddr"), "local"), _MASQUERADE]
+
+
+def _masquerades(desired: Desired) -> Iterator[list[Json]]:
+    for bridge in desired.bridges:
+        if bridge.subnet is not None and bridge.subnet.nat:
+            yield [_from(bridge.subnet.network), _is(_meta("oifname"), bridge.name, "!="), _MASQUERADE]
+
+
+_DROP: Json = {"drop": None}
+_MASQUERADE: Json = {"masquerade": None}
+
+
+def _is(left: Json, right: Any, operator: str = "==") -> Json:
+    return {"match": {"op": operator, "left": left, "right": right}}
+
+
+def _meta(key: str) -> Json:
+    return {"meta": {"key": key}}
+
+
+def _payload(protocol: str, field: str) -> Json:
+    return {"payload": {"protocol": protocol, "field": field}}
+
+
+def _from(network: Network) -> Json:
+    source = _payload("ip" if network.version == 4 else "ip6", "saddr")
+    return _is(source, _prefix(str(network.network_address), network.prefixlen))
+
+
+def _prefix(address: str, length: int) -> Json:
+    return {"prefix": {"addr": address, "len": length}}
+
+
+def _fib(flag: str) -> Json:
+    """
+    What an address is to this host.
+    """
+    return {"fib": {"result": "type", "flags": [flag]}}
+
+
+def _chain(name: str, kind: str, hook: str, priority: int) -> Json:
+    where = {"type": kind, "hook": hook, "prio": priority, "policy": "accept"}
+    return {"chain": {"family": FAMILY, "table": TABLE, "name": name, **where}}
+
+
+def _rule(chain: str, *expressions: Json) -> Json:
+    return {"rule": {"family": FAMILY, "table": TABLE, "chain": chain, "expr": list(expressions)}}
+
+
+def _map(name: str, types: list[str], value: str, elements: Elements) -> Json:
+    return {"map": {"family": FAMILY, "table": TABLE, "name": name, "type": types, "map": value, "elem": elements}}

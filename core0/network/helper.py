@@ -1,0 +1,238 @@
+"""
+A program that serves a bridge for as long as that exists: no job, so nobody can kill it by command; started again
+whenever it ends; left running by a core0 that ends, and found by the next one.
+"""
+
+import os
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import TimeoutError
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from core0 import procfs
+from core0.errors import Core0Error
+from core0.network.dnsmasq import PID
+from core0.reaper import Reaper
+from core0.redis.task import Task
+from core0.spawn import Child, Launch, Surroundings
+from core0.waiting import Occurrence, pause, within
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+START = 10.0  # seconds until it serves
+STOP = 3.0  # seconds until it has ended, before it is killed
+FIRST_LOOK, LAST_LOOK = 0.005, 0.1  # seconds between looks whether it serves, or has ended
+LOOK = 1.0  # seconds between looks whether it is still there
+FIRST_WAIT, LONGEST_WAIT = 0.2, 30.0  # seconds before it is started again
+HEALTHY = 60.0  # seconds after which that begins anew
+SAID = 2048  # bytes of its last words
+
+
+class NotServed(Core0Error):
+    """
+    A bridge is not served; the text says why.
+    """
+
+
+class _Protocol(ProcessProtocol):
+    """
+    Keeps its last words.
+    """
+
+    def __init__(self) -> None:
+        self.said = b""
+        self.ended: Occurrence[str] = Occurrence()
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        """
+        Twisted's hook.
+        """
+        self.said = (self.said + data)[-SAID:]
+
+    def processExited(self, reason: Failure) -> None:
+        """
+        Twisted's hook.
+        """
+        self.ended.happen(reason.getErrorMessage())
+
+
+class Helper:
+    """
+    :param folder: its own; in there it writes the file with its pid.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, reaper: Reaper, surroundings: Surroundings, folder: str) -> None:
+        self._reactor = reactor
+        self._reaper = reaper
+        self._surroundings = surroundings
+        self._folder = folder
+        self._process: tuple[int, int] | None = None  # pid and start time
+        self._task = Task("a program that serves a bridge is not watched any more")
+        self.argv: list[str] = []
+
+    @property
+    def pid(self) -> int | None:
+        """
+        None while there is none.
+        """
+        return self._process[0] if self._process is not None and _lives(self._process) else None
+
+    async def start(self, argv: Sequence[str]) -> None:
+        """
+        Have it run, the one that a core0 before this one has left if it was told the same.
+
+        :param argv: the first one is the path of the program.
+        :raises NotServed: it does not; it is tried again and again, unless it is stopped.
+        """
+        self.argv = list(argv)
+        try:
+            self._process = await self._found()
+        except NotServed:
+            self._task.start(self._watch())
+            raise
+        self._task.start(self._watch())
+
+    async def stop(self) -> None:
+        """
+        End it.
+        """
+        self.leave()
+        process, self._process = self._process, None
+        await self._end(process)
+
+    def leave(self) -> None:
+        """
+        Look after it no more.
+        """
+        self._task.stop()
+
+    async def _end(self, process: tuple[int, int] | None) -> None:
+        for number, patience in ((signal.SIGTERM, STOP), (signal.SIGKILL, STOP)):
+            if process is None or not _signal(process, number):
+                return
+            deadline, step = self._reactor.seconds() + patience, FIRST_LOOK
+            while _lives(process) and self._reactor.seconds() < deadline:
+                await pause(self._reactor, step)
+                step = min(step * 1.5, LAST_LOOK)
+
+    async def _found(self) -> tuple[int, int]:
+        return await self._left() or await self._launch()
+
+    async def _left(self) -> tuple[int, int] | None:
+        """
+        The one that runs already. One that was told something else, or is in another network, is ended.
+        """
+        pid = self._recorded()
+        process = (pid, _started(pid)) if pid else None
+        if process is None or not process[1]:
+            return None
+        told = procfs.read(f"/proc/{pid}/cmdline").split(b"\0")[:-1]
+        if os.fsencode(f"--pid-file={os.path.join(self._folder, PID)}") not in told:
+            return None  # the pid is somebody else's now
+        if told == [os.fsencode(word) for word in self.argv] and _same_network(pid):
+            self._log.info("{program} runs already, pid {pid}", program=self.argv[0], pid=pid)
+            return process
+        await self._end(process)
+        return None
+
+    def _recorded(self) -> int:
+        text = procfs.read(os.path.join(self._folder, PID)).strip()
+        return int(text) if text.isdigit() and len(text) < 10 else 0
+
+    async def _launch(self) -> tuple[int, int]:
+        launch = Launch(self.argv[0], self.argv, {"PATH": PATH, "LANG": "C"}, "/")
+        protocol = _Protocol()
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            pipes: dict[int, int | str] = {0: null, 1: null, 2: "r"}
+            child = Child(self._reactor, self._reaper, self._surroundings, protocol, launch, pipes)
+        except OSError as error:
+            raise NotServed(f"cannot start {self.argv[0]}: {error.strerror}") from error
+        finally:
+            os.close(null)
+        process = (child.pid or 0, _started(child.pid or 0))
+        try:
+            await within(self._reactor, START, self._serves(protocol, process[0]))
+        except BaseException as error:
+            _signal(process, signal.SIGKILL)
+            if isinstance(error, TimeoutError):
+                raise NotServed(f"{self.argv[0]} does not serve within {START:.0f} s") from error
+            raise
+        return process
+
+    async def _serves(self, protocol: _Protocol, pid: int) -> None:
+        """
+        Until it says so by the file with its pid, which it writes when it has all that it needs.
+        """
+        step = FIRST_LOOK
+        while self._recorded() != pid:
+            if protocol.ended.happened:
+                # its last words may still be in the pipe
+                await pause(self._reactor, FIRST_LOOK)
+                said = protocol.said.decode("utf-8", "replace").strip() or protocol.ended.value
+                raise NotServed(f"{self.argv[0]} has ended: {said}")
+            await pause(self._reactor, step)
+            step = min(step * 1.5, LAST_LOOK)
+
+    async def _watch(self) -> None:
+        """
+        Start it again whenever it ends.
+        """
+        wait = FIRST_WAIT
+        while True:
+            since = self._reactor.seconds()
+            while self._process is not None and _lives(self._process):
+                await pause(self._reactor, LOOK)
+            wait = FIRST_WAIT if self._reactor.seconds() - since > HEALTHY else wait
+            self._process = None
+            self._log.error("{program} is not there; starting it in {wait} s", program=self.argv[0], wait=wait)
+            await pause(self._reactor, wait)
+            wait = min(wait * 2, LONGEST_WAIT)
+            try:
+                self._process = await self._found()
+            except NotServed as error:
+                self._log.error("{error}", error=error)
+
+
+def _started(pid: int) -> int:
+    found = procfs.figures(pid) if pid else None
+    return found.started if found else 0
+
+
+def _lives(process: tuple[int, int]) -> bool:
+    pid, started = process
+    if not started or _started(pid) != started:
+        return False
+    state = procfs.read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[:1]
+    return state not in ([], [b"Z"], [b"X"])
+
+
+def _signal(process: tuple[int, int], number: int) -> bool:
+    """
+    Whether it is still there to hear it.
+    """
+    try:
+        fd = os.pidfd_open(process[0])
+    except (OSError, ValueError):
+        return False
+    try:
+        if not _lives(process):
+            return False
+        signal.pidfd_send_signal(fd, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def _same_network(pid: int) -> bool:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/net") == os.readlink("/proc/self/ns/net")
+    except OSError:
+        return False

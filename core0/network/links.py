@@ -1,0 +1,249 @@
+"""
+The links of a container: which addresses they get, and the pairs of ends that they are.
+"""
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_interface
+from typing import Any
+
+from core0.errors import Refusal
+from core0.messages import shown
+from core0.network.desired import Bridge, Desired, Interface, Ip, Link, Subnet
+from core0.network.dnsmasq import hands_out
+from core0.network.kernel import NODAD, Netlink, NotTaken, index_of, tried
+from core0.network.names import LONGEST, hwaddr_of, is_hostname, new_hwaddr
+from core0.network.plan import Kernel, KernelLink
+
+GIVEN = "dhcp"  # an address of those that the bridge hands out
+CLONE_NEWNET = 0x40000000
+METRIC = 100  # of a container's first default route; each further one is behind those before it
+MOST = 64  # links of a container
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """
+    A link to a bridge as it is asked for.
+
+    :ivar address: with the length of the prefix; ``dhcp``; empty for none; None: one if the bridge hands out some.
+    :ivar free: whichever nobody has, even if the bridge hands out none.
+    """
+
+    bridge: str
+    address: str | None = None
+    free: bool = False
+
+
+def links_of(
+    container: int, hostname: str, wishes: Sequence[Wish], desired: Desired, kernel: Kernel, leased: Collection[Ip]
+) -> list[Link]:
+    """
+    What is made of wishes.
+
+    :param leased: addresses that bridges have handed out to others.
+    :raises Refusal: 404, there is no such bridge; 400, an address is wrong; 409, it is somebody's.
+    """
+    found: list[Link] = []
+    if len(wishes) > MOST:
+        raise Refusal(400, f"arguments.network.bridge: expected at most {MOST}, got {len(wishes)}")
+    for index, wish in enumerate(wishes):
+        field = f"arguments.network.bridge[{index}]"
+        known = kernel.links.get(wish.bridge)
+        if known is None or known.kind != "bridge":
+            raise Refusal(404, f"{field}: there is no bridge {shown(wish.bridge)}; see bridge.list")
+        bridge = desired.bridge(wish.bridge) or Bridge(name=wish.bridge, hwaddr=known.hwaddr)
+        taken = desired.with_links(found)
+        interface = _address(field, wish, bridge, taken, known, leased)
+        link = Link(
+            container=container,
+            index=index,
+            bridge=wish.bridge,
+            hwaddr=hwaddr_of(f"{wish.bridge} {interface.ip}") if interface is not None else new_hwaddr(),
+            address=str(interface) if interface is not None else "",
+            gateway=_gateway(interface, bridge, known) if interface is not None else "",
+            hostname=hostname if is_hostname(hostname) else "",
+        )
+        if len(link.host_name) > LONGEST or link.host_name in kernel.links:
+            raise Refusal(409, f"{field}: there is a link {link.host_name} already; remove it")
+        found.append(link)
+    return found
+
+
+def _gateway(interface: Interface, bridge: Bridge, known: KernelLink) -> str:
+    """
+    The address of the bridge that can be reached from another one.
+    """
+    own = [*([bridge.subnet.interface] if bridge.subnet is not None else []), *known.addresses]
+    reached = (each.ip for each in own if each.version == interface.version and each.ip in interface.network)
+    return str(next(reached, ""))
+
+
+def _address(
+    field: str, wish: Wish, bridge: Bridge, desired: Desired, known: KernelLink, leased: Collection[Ip]
+) -> Interface | None:
+    subnet = bridge.subnet
+    if wish.free or wish.address == GIVEN or (wish.address is None and hands_out(bridge)):
+        if subnet is None or not (wish.free or hands_out(bridge)):
+            raise Refusal(400, f"{field}: {bridge.name} hands out no addresses; name one, or create it with dnsmasq")
+        chosen = free_address(subnet, {*_taken(desired, bridge.name), *leased})
+        if chosen is None:
+            raise Refusal(409, f"{field}: {bridge.name} has no address left to hand out")
+        return chosen
+    if not wish.address:
+        return None
+    own = {address.ip for address in known.addresses}
+    return _static(field, wish.address, bridge, {*_taken(desired, bridge.name), *own, *leased})
+
+
+def _static(field: str, text: str, bridge: Bridge, taken: Collection[Ip]) -> Interface:
+    """
+    An address that a client has chosen.
+    """
+    expected = f"expected an address with a length such as 10.0.0.2/24, {GIVEN} or an empty string"
+    try:
+        given = ip_interface(text if "/" in text and "%" not in text else "")
+    except ValueError as error:
+        raise Refusal(400, f"{field}: {expected}, got {shown(text)}") from error
+    ip, network, subnet = given.ip, given.network, bridge.subnet
+    edges = network[0], network[-1 if ip.version == 4 else 0]
+    if (
+        (network.max_prefixlen - network.prefixlen >= 2 and ip in edges)
+        or ip.is_multicast
+        or ip.is_loopback
+        or ip.is_unspecified
+        or not network.prefixlen
+    ):
+        raise Refusal(400, f"{field}: expected an address of a host, got {shown(text)}")
+    if subnet is not None and subnet.network.version == ip.version and ip not in subnet.network:
+        raise Refusal(400, f"{field}: expected an address in {subnet.network}, the network of {bridge.name}, got {ip}")
+    if ip in taken:
+        raise Refusal(409, f"{field}: {ip} is somebody's already")
+    return given
+
+
+def _taken(desired: Desired, name: str) -> Iterator[Ip]:
+    bridge = desired.bridge(name)
+    if bridge is not None and bridge.subnet is not None:
+        yield bridge.subnet.interface.ip
+    for link in desired.on(name):
+        if link.ip is not None:
+            yield link.ip
+
+
+def free_address(subnet: Subnet, taken: Collection[Ip]) -> Interface | None:
+    """
+    The lowest that is handed out, and nobody has; of a network that hands out none, the lowest of a host.
+    """
+    network = subnet.network
+    first = int(ip_address(subnet.start)) if subnet.start else int(network[1])
+    last = int(ip_address(subnet.end)) if subnet.end else int(network[-2 if network.version == 4 else -1])
+    used = {int(ip) for ip in taken if ip.version == network.version}
+    free = next((number for number in range(first, last + 1) if number not in used), None)
+    if free is None:
+        return None
+    ip = network[0] + (free - int(network[0]))
+    return ip_interface(f"{ip}/{network.prefixlen}")
+
+
+def plug_all(netlink: Netlink, links: Sequence[Link], path: str, back: bool) -> None:
+    """
+    Make links.
+
+    :param path: of the container's network namespace.
+    :param back: see :class:`core0.network.plan.Join`.
+    :raises NotTaken: the kernel does not take one of them; those before it are left.
+    """
+    if not links:
+        return
+    try:
+        namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise NotTaken(f"cannot enter the network of the container: {(error.strerror or '').lower()}") from error
+    try:
+        for link in links:
+            plug(netlink, link, namespace, back=back)
+    finally:
+        os.close(namespace)
+
+
+def plug(netlink: Netlink, link: Link, namespace: int, *, back: bool) -> None:
+    """
+    Make a link, wholly or not at all.
+
+    :param namespace: a descriptor of the container's network namespace.
+    :raises NotTaken: the kernel does not take it.
+    """
+    where = f"connect container {link.container} to {link.bridge}"
+    bridge = tried(where, index_of, link.bridge)
+    (known,) = tried(where, netlink.socket.link, "get", index=bridge)
+    mtu = known.get("IFLA_MTU")
+    inner = {"ifname": link.inside_name, "net_ns_fd": namespace, "address": link.hwaddr, "mtu": mtu}
+    tried(where, netlink.socket.link, "add", ifname=link.host_name, kind="veth", mtu=mtu, peer=inner)
+    try:
+        outer = index_of(link.host_name)
+        tried(where, netlink.join, outer, bridge, back=back)
+        tried(where, netlink.socket.link, "set", index=outer, state="up")
+        within(namespace, lambda: _set_up(link))
+    except BaseException:
+        # its other end goes with it
+        tried(where, netlink.socket.link, "del", ifname=link.host_name)
+        raise
+
+
+def _set_up(link: Link) -> None:
+    """
+    In the namespace of the container: its end is up, with its address, and leads to everybody.
+    """
+    from pyroute2 import IPRoute
+
+    with IPRoute() as netlink:
+        for name in ("lo", link.inside_name):
+            tried(f"bring {name} up", netlink.link, "set", index=index_of(name), state="up")
+        if not link.address:
+            return
+        address = ip_interface(link.address)
+        where = {"address": str(address.ip), "prefixlen": address.network.prefixlen}
+        flags = NODAD if address.version == 6 else 0
+        what = f"give {link.inside_name} the address {address}"
+        tried(what, netlink.addr, "add", index=index_of(link.inside_name), flags=flags, **where)
+        if link.gateway:
+            family = 2 if address.version == 4 else 10
+            route = {"dst": "default", "family": family, "gateway": link.gateway, "priority": METRIC + link.index}
+            tried(f"lead to {link.gateway}", netlink.route, "add", oif=index_of(link.inside_name), **route)
+
+
+def within(namespace: int, work: Callable[[], None]) -> None:
+    """
+    Do something in another network namespace, in a thread that ends with it: there is no way back that cannot fail.
+
+    :raises NotTaken: it could not be entered.
+    """
+    raised: list[BaseException] = []
+
+    def enter() -> None:
+        try:
+            libc = ctypes.CDLL(None, use_errno=True)
+            if libc.setns(namespace, CLONE_NEWNET):
+                reason = os.strerror(ctypes.get_errno()).lower()
+                raise NotTaken(f"cannot enter the network of the container: {reason}")
+            work()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=enter, name="core0-inside")
+    thread.start()
+    thread.join()
+    if raised:
+        raise raised[0]
+
+
+def resolvers(links: Sequence[Link], desired: Desired) -> list[str]:
+    """
+    Who answers DNS to a container: the bridges that hand out addresses.
+    """
+    bridges: list[Any] = [desired.bridge(link.bridge) for link in links if link.gateway]
+    return [str(bridge.subnet.interface.ip) for bridge in bridges if bridge is not None and hands_out(bridge)]

@@ -1,0 +1,323 @@
+"""
+The networks of a host: one picture of what is desired, kept on disk, and made so. Changes are made one after another;
+each is made wholly, or leaves everything as it was.
+"""
+
+import os
+from collections.abc import Awaitable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from twisted.internet.defer import DeferredLock
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from core0.errors import Refusal
+from core0.host_interfaces import INetworks
+from core0.interfaces import ThreadRunner
+from core0.network.checks import check_bridge, check_removal
+from core0.network.default_bridge import NAME as DEFAULT
+from core0.network.default_bridge import with_default
+from core0.network.desired import Bridge, Desired, Forward, Ip, Link, Subnet
+from core0.network.dnsmasq import hands_out
+from core0.network.helper import NotServed
+from core0.network.helpers import Helpers
+from core0.network.kernel import Netlink, NotTaken
+from core0.network.links import Wish, links_of, plug_all, resolvers
+from core0.network.names import is_plain, new_hwaddr
+from core0.network.nft import Firewall, NotRuled
+from core0.network.plan import Kernel, Remove, Step, difference, withdrawal
+from core0.network.ports import MOST, Port, check_free
+from core0.network.store import FILE, Store
+from core0.waiting import to_the_end
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """
+    What a container is to have.
+
+    :ivar hostname: under which its neighbours find it.
+    """
+
+    links: Sequence[Wish] = ()
+    ports: Sequence[Port] = ()
+    hostname: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """
+    What a container has.
+
+    :ivar resolvers: addresses that answer DNS to it; empty: those of the host.
+    """
+
+    links: Sequence[Link] = ()
+    forwards: Sequence[Forward] = ()
+    resolvers: Sequence[str] = ()
+
+
+@implementer(INetworks)
+class Networks:
+    """
+    :param in_thread: calls in a thread that is always the same one.
+    :param subnet: the network of the bridge that is made for ports, if containers have no other.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, in_thread: ThreadRunner, firewall: Firewall, helpers: Helpers, store: Store, *, subnet: str
+    ) -> None:
+        self._in_thread = in_thread
+        self._firewall = firewall
+        self._helpers = helpers
+        self._store = store
+        self._subnet = subnet
+        self._netlink = Netlink()
+        self._lock = DeferredLock()
+        self._desired = Desired()
+
+    async def recover(self, containers: Collection[int]) -> None:
+        """
+        Have again what was desired before. What cannot be is logged. Without anything desired nothing is touched.
+
+        :param containers: those that there may be; links and ports of all others are not desired any more.
+        """
+        before = await self._in_thread(self._store.load)
+        if before is None:
+            return
+        after = before
+        for number in {each.container for each in before.links} | {each.container for each in before.forwards}:
+            if number not in containers:
+                after = after.without_container(number)
+        async with self._lock:
+            self._desired = after
+            await self._recover(before, after)
+
+    async def _recover(self, before: Desired, after: Desired) -> None:
+        try:
+            kernel = await self._look()
+            for step in [*withdrawal(before, after, kernel), *difference(after, kernel)]:
+                await self._attempt(self._in_thread(self._netlink.take, [step]))
+        except NotTaken as error:
+            self._log.error("the network is not as it was: {error}", error=error)
+        await self._attempt(self._firewall.recover(after))
+        await self._attempt(self._helpers.recover(after))
+        await self._attempt(self._in_thread(self._store.save, after))
+
+    async def _attempt(self, work: Awaitable[object]) -> None:
+        try:
+            await work
+        except (NotTaken, NotRuled, OSError) as error:
+            self._log.error("the network is not as it was: {error}", error=error)
+
+    async def stop(self) -> None:
+        """
+        Look after it no more. All that containers need stays as it is.
+        """
+        self._firewall.stop()
+        await self._helpers.stop()
+        await self._in_thread(self._netlink.close)
+
+    async def _look(self) -> Kernel:
+        return await self._in_thread(self._netlink.look)
+
+    async def create(self, name: str, hwaddr: str, subnet: Subnet | None) -> None:
+        """
+        See :class:`core0.interfaces.INetworks`.
+
+        :param hwaddr: its MAC address; empty: a new one.
+        """
+        async with self._lock:
+            await to_the_end(self._create(Bridge(name=name, hwaddr=hwaddr or new_hwaddr(), subnet=subnet)))
+
+    async def _create(self, bridge: Bridge) -> None:
+        with _refusals():
+            kernel = await self._look()
+            check_bridge(bridge, self._desired, kernel)
+            await self._make(self._desired.with_bridge(bridge), kernel)
+
+    async def listed(self) -> list[str]:
+        """
+        See :class:`core0.interfaces.INetworks`.
+        """
+        with _refusals():
+            kernel = await self._look()
+        return sorted(link.name for link in kernel.links.values() if link.kind == "bridge")
+
+    async def delete(self, name: str) -> None:
+        """
+        See :class:`core0.interfaces.INetworks`.
+        """
+        async with self._lock:
+            await to_the_end(self._delete(name))
+
+    async def _delete(self, name: str) -> None:
+        with _refusals():
+            kernel = await self._look()
+            check_removal(name, self._desired, kernel)
+            await self._remove(self._desired.without_bridge(name), kernel, name)
+
+    async def attach(self, container: int, namespace: str, wishes: Wishes) -> Attached:
+        """
+        Give a container, which has none yet, its links and ports.
+
+        :param namespace: the path of its network namespace, ``/proc/<pid>/ns/net`` or another one.
+        :raises Refusal: 400, 404 or 409, something that is asked for is wrong, unknown or in use; 503, something is
+            missing, or it failed; nothing is left of it then.
+        """
+        async with self._lock:
+            return await to_the_end(self._attach(container, namespace, wishes))
+
+    async def _attach(self, container: int, namespace: str, wishes: Wishes) -> Attached:
+        with _refusals():
+            kernel = seen = await self._look()
+            desired, wished = self._desired, wishes.links
+            if wishes.ports and not wished:
+                desired, seen = with_default(desired, kernel, self._subnet)
+                wished = [Wish(DEFAULT, free=True)]
+            leased: set[Ip] = set()
+            for bridge in desired.bridges:
+                if hands_out(bridge) and any(wish.bridge == bridge.name for wish in wished):
+                    leased |= set(await self._helpers.leases(bridge.name))
+            links = links_of(container, wishes.hostname, wished, desired, seen, leased)
+            forwards = _forwards(container, wishes.ports, links)
+            await self._in_thread(check_free, forwards, desired)
+            after = desired.with_links(links).with_forwards(forwards)
+            await self._make(after, kernel, links, namespace)
+        return Attached(links, forwards, resolvers(links, after))
+
+    async def detach(self, container: int) -> None:
+        """
+        Take from a container all that it has; nothing happens if it has nothing.
+
+        :raises Refusal: 503, it failed.
+        """
+        async with self._lock:
+            await to_the_end(self._detach(container))
+
+    async def _detach(self, container: int) -> None:
+        after = self._desired.without_container(container)
+        if after == self._desired:
+            return
+        with _refusals():
+            await self._remove(after, await self._look())
+
+    def attached(self, container: int) -> Attached:
+        """
+        What a container has.
+        """
+        links = [link for link in self._desired.links if link.container == container]
+        forwards = [forward for forward in self._desired.forwards if forward.container == container]
+        return Attached(links, forwards, resolvers(links, self._desired))
+
+    async def _make(self, after: Desired, kernel: Kernel, links: Sequence[Link] = (), namespace: str = "") -> None:
+        """
+        Have more; if that cannot be, all is as before.
+
+        :param links: those that are new, of the container with this namespace.
+        """
+        before, steps = self._desired, difference(after, kernel)
+        # first: a core0 that is killed meanwhile makes it complete when it starts again
+        await self._in_thread(self._store.save, after)
+        try:
+            await self._in_thread(self._netlink.take, steps)
+            try:
+                await self._in_thread(plug_all, self._netlink, links, namespace, after.forwards != before.forwards)
+                await self._firewall.make(after)
+                await self._helpers.make(after)
+            except BaseException:
+                await self._back(before, [Remove(link.host_name) for link in links])
+                await self._in_thread(self._netlink.undo, steps)
+                raise
+        except BaseException:
+            await self._in_thread(self._store.save, before)
+            raise
+        self._desired = after
+
+    async def _remove(self, after: Desired, kernel: Kernel, bridge: str = "") -> None:
+        """
+        Have less; if that cannot be, as much as before, as far as possible.
+
+        :param bridge: one that goes, even if somebody else has made it.
+        """
+        before = self._desired
+        steps: list[Step] = list(withdrawal(before, after, kernel))
+        if bridge in kernel.links and Remove(bridge) not in steps:
+            steps.append(Remove(bridge))
+        try:
+            await self._firewall.make(after)
+            await self._helpers.make(after)
+            await self._in_thread(self._netlink.take, steps)
+            if after != before:
+                # last: a core0 that is killed meanwhile has it all again when it starts
+                await self._in_thread(self._store.save, after)
+        except BaseException:
+            await self._back(before, difference(before, await self._look()))
+            raise
+        self._desired = after
+
+    async def _back(self, before: Desired, steps: Sequence[Step]) -> None:
+        """
+        Have it as it was.
+        """
+        for work in (
+            lambda: self._helpers.make(before),
+            lambda: self._firewall.make(before),
+            lambda: self._in_thread(self._netlink.take, steps),
+        ):
+            try:
+                await work()
+            except Exception:
+                self._log.failure("the network is not as it was", Failure())
+
+
+def _forwards(container: int, ports: Sequence[Port], links: Sequence[Link]) -> list[Forward]:
+    """
+    To the first address of each kind that the container has, and that the host reaches.
+    """
+    if len(ports) > MOST:
+        raise Refusal(400, f"arguments.port: expected at most {MOST}, got {len(ports)}")
+    targets: dict[int, Link] = {}
+    for link in links:
+        if link.ip is not None and link.gateway and is_plain(link.bridge):
+            targets.setdefault(link.ip.version, link)
+    found: list[Forward] = []
+    for port in ports:
+        chosen = [link for link in targets.values() if _can_lead(port, link)]
+        if not chosen:
+            text = "needs a link to a bridge that has an address in the same network as the container"
+            raise Refusal(400, f"arguments.port: {port.host_port}: {text}")
+        for link in chosen:
+            forward = Forward(
+                container=container,
+                host_port=port.host_port,
+                port=port.port,
+                address=str(link.ip),
+                bridge=link.bridge,
+                host_address=port.host_address,
+                protocol=port.protocol,
+            )
+            found.append(forward)
+    return found
+
+
+def _can_lead(port: Port, link: Link) -> bool:
+    return not port.host_address or (link.ip is not None and ip_address(port.host_address).version == link.ip.version)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """
+    What goes wrong below, as clients hear it.
+    """
+    try:
+        yield
+    except (NotTaken, NotRuled, NotServed) as error:
+        raise Refusal(503, str(error)) from error
+    except OSError as error:
+        raise Refusal(503, f"cannot write {FILE}: {os.strerror(error.errno or 0).lower()}") from error

@@ -1,0 +1,236 @@
+"""
+Keeping core0's table of the firewall as it should be: through the program ``nft``, looking whether others change it.
+"""
+
+import hashlib
+import shutil
+import socket
+import struct
+from typing import Any
+
+import msgspec
+from twisted.internet.defer import DeferredLock, TimeoutError
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from core0.errors import Core0Error
+from core0.network.desired import Desired
+from core0.network.firewall import FAMILY, TABLE, Json, changes, commands, is_empty
+from core0.reaper import Reaper
+from core0.redis.task import Task
+from core0.spawn import Child, Launch, Surroundings
+from core0.waiting import Occurrence, pause, within
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PATIENCE = 20.0  # seconds for the program
+LOOK = 2.0  # seconds between looks whether somebody has changed the firewall
+UNSEEN = -1  # no generation
+MOST_SAID = 4096  # bytes of a complaint
+NETLINK_NETFILTER = 12
+GET_GENERATION = (10 << 8) | 16  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETGEN
+GENERATION = 0x0001  # NFTA_GEN_ID
+ANSWER = struct.Struct("=IHHIIBBHHH")  # a netlink header, one of netfilter, and one of an attribute
+
+
+class NotRuled(Core0Error):
+    """
+    The firewall does not take the rules; the text says why.
+    """
+
+
+class _Protocol(ProcessProtocol):
+    """
+    Feeds the program, keeps its complaint and the digest of what it prints.
+    """
+
+    def __init__(self, stdin: bytes) -> None:
+        self._stdin = stdin
+        self.digest = hashlib.sha256()
+        self.complaint = b""
+        self.ended: Occurrence[bool] = Occurrence()
+
+    def connectionMade(self) -> None:
+        """
+        Twisted's hook.
+        """
+        self.transport.write(self._stdin)  # type: ignore[union-attr]
+        self.transport.closeStdin()  # type: ignore[union-attr]
+
+    def outReceived(self, data: bytes) -> None:
+        """
+        Twisted's hook.
+        """
+        self.digest.update(data)
+
+    def errReceived(self, data: bytes) -> None:
+        """
+        Twisted's hook.
+        """
+        self.complaint = (self.complaint + data)[:MOST_SAID]
+
+    def processEnded(self, reason: Failure) -> None:
+        """
+        Twisted's hook.
+        """
+        if not self.complaint:
+            self.complaint = reason.getErrorMessage().encode()
+        self.ended.happen(getattr(reason.value, "exitCode", None) == 0)
+
+
+class Firewall:
+    """
+    The table. It stays when core0 ends.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, reaper: Reaper, surroundings: Surroundings) -> None:
+        self._reactor = reactor
+        self._reaper = reaper
+        self._surroundings = surroundings
+        self._desired = Desired()
+        # the generation of the firewall, and the digest of the table; empty until it has been looked at
+        self._seen = (UNSEEN, b"")
+        self._lock = DeferredLock()
+        self._task = Task("the firewall is not watched any more")
+        self._watching = False
+
+    async def make(self, desired: Desired) -> None:
+        """
+        Have the rules that this takes, from now on.
+
+        :raises NotRuled: that cannot be; they are as before.
+        """
+        async with self._lock:
+            fewer = changes(self._desired, desired)
+            if fewer is None:
+                await self._apply(desired)
+            elif fewer["nftables"]:
+                await self._change(desired, fewer)
+        self._begin()
+
+    async def recover(self, desired: Desired) -> None:
+        """
+        Have the rules, whatever those of the core0 before this one were. If that fails it is tried again and again.
+
+        :raises NotRuled: that cannot be now.
+        """
+        self._desired = desired
+        self._begin()
+        async with self._lock:
+            await self._apply(desired)
+
+    def _begin(self) -> None:
+        if not self._watching:
+            self._watching = True
+            self._task.start(self._watch())
+
+    def stop(self) -> None:
+        """
+        Look after it no more.
+        """
+        self._task.stop()
+
+    async def _change(self, desired: Desired, fewer: Json) -> None:
+        """
+        By fewer commands, if nobody else has changed anything.
+        """
+        if generation() == self._seen[0]:
+            try:
+                await self._apply(desired, fewer)
+                return
+            except NotRuled:
+                pass  # just now somebody has
+        await self._apply(desired)
+
+    async def _apply(self, desired: Desired, told: Json | None = None) -> None:
+        since = generation()
+        await self._run(["-j", "-f", "-"], msgspec.json.encode(told or commands(desired)))
+        self._desired = desired
+        now = generation()
+        # if somebody else has changed something meanwhile, it is made anew at the next look
+        self._seen = now if now == since + 1 else UNSEEN, b""
+
+    async def _digest(self) -> bytes:
+        """
+        Of the table as it is; empty if there is none.
+        """
+        try:
+            return await self._run(["-j", "list", "table", FAMILY, TABLE])
+        except NotRuled:
+            return b""
+
+    async def _watch(self) -> None:
+        """
+        Make it anew whenever somebody else has changed it.
+        """
+        while True:
+            await pause(self._reactor, LOOK)
+            try:
+                async with self._lock:
+                    await self._look()
+            except (NotRuled, OSError) as error:
+                self._log.error("the firewall is not as it should be: {error}", error=error)
+
+    async def _look(self) -> None:
+        if is_empty(self._desired):
+            return
+        now, (before, digest) = generation(), self._seen
+        if now == before and digest:
+            return
+        found = await self._digest()
+        if generation() != now:
+            return  # once more at the next look
+        if now == before or (digest and found == digest):
+            self._seen = now, found
+            return
+        self._log.warn("somebody has changed core0's table of the firewall; making it anew")
+        await self._apply(self._desired)
+
+    async def _run(self, words: list[str], stdin: bytes = b"") -> bytes:
+        """
+        :returns: the digest of what it prints.
+        """
+        program = shutil.which("nft", path=PATH)
+        if program is None:
+            raise NotRuled("there is no nft; install the package nftables")
+        protocol = _Protocol(stdin)
+        launch = Launch(program, [program, *words], {"PATH": PATH, "LANG": "C"}, "/")
+        try:
+            child = Child(self._reactor, self._reaper, self._surroundings, protocol, launch, {0: "w", 1: "r", 2: "r"})
+        except OSError as error:
+            raise NotRuled(f"cannot start {program}: {error.strerror}") from error
+        try:
+            well = await within(self._reactor, PATIENCE, protocol.ended.wait())
+        except TimeoutError as error:
+            raise NotRuled(f"{program} did not end within {PATIENCE:.0f} s") from error
+        finally:
+            if not protocol.ended.happened:
+                _kill(child)
+        if not well:
+            raise NotRuled(f"nft: {protocol.complaint.decode('utf-8', 'replace').strip()}")
+        return protocol.digest.digest()
+
+
+def _kill(child: Child) -> None:
+    try:
+        child.signalProcess("KILL")
+    except ProcessExitedAlready:
+        pass
+
+
+def generation() -> int:
+    """
+    A number that is another one after each change of the firewall. The kernel answers at once.
+
+    :raises OSError: it does not say.
+    """
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) as asked:
+        asked.send(struct.pack("=IHHIIBBH", 20, GET_GENERATION, 1, 1, 0, 0, 0, 0))
+        answer = asked.recv(4096, socket.MSG_DONTWAIT)
+    attribute = ANSWER.unpack_from(answer.ljust(ANSWER.size + 4, b"\0"))[-1]
+    if attribute != GENERATION:
+        raise OSError("the kernel does not say how often the firewall has changed")
+    return int.from_bytes(answer[ANSWER.size : ANSWER.size + 4], "big")

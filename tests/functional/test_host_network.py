@@ -1,0 +1,517 @@
+"""
+The host's network at start, for real: in network namespaces with links of their own, never those of this machine.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.daemon import Daemon, eventually
+from tests.functional.shared import answer_of, missing, need_root
+
+ROUTER = "10.9.0.1"
+
+
+class Ground:
+    """
+    A host and its neighbour, each in a network namespace of its own, with a cable between ``eth0`` and ``peer``. The
+    host has a mount namespace, too, with an ``/etc`` that is a copy.
+    """
+
+    def __init__(self) -> None:
+        need_root()
+        for program in ("unshare", "nsenter", "ip"):
+            if shutil.which(program) is None:
+                raise missing(f"needs {program}")
+        self.folder = Path(tempfile.mkdtemp(prefix="core0-net-"))
+        self._keepers: list[subprocess.Popen[bytes]] = []
+        self._servers: list[subprocess.Popen[bytes]] = []
+        try:
+            self.host, self.neighbour = self._namespace(), self._namespace()
+            self._lay_out()
+        except BaseException:
+            self.close()
+            raise
+
+    def _namespace(self) -> int:
+        """
+        The process that keeps it.
+        """
+        unshare = ["unshare", "--net", "--mount", "--propagation", "private"]
+        keeper = subprocess.Popen([*unshare, "sleep", "600"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        self._keepers.append(keeper)
+
+        def apart() -> bool:
+            if keeper.poll() is not None:
+                said = keeper.stderr.read().decode(errors="replace").strip() if keeper.stderr else ""
+                raise missing(f"needs namespaces of its own: {said}")
+            comm = Path(f"/proc/{keeper.pid}/comm").read_text()
+            return comm.strip() == "sleep" and self._is_apart(keeper.pid)
+
+        eventually(apart, "a namespace")
+        return keeper.pid
+
+    def _is_apart(self, pid: int) -> bool:
+        """
+        Whether a process has neither the network nor the mounts of this one.
+        """
+        return all(
+            os.readlink(f"/proc/{pid}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind}") for kind in ("net", "mnt")
+        )
+
+    def _lay_out(self) -> None:
+        shutil.copytree("/etc", self.folder / "etc", symlinks=True, ignore_dangling_symlinks=True)
+        resolver = self.folder / "etc" / "resolv.conf"
+        resolver.unlink(missing_ok=True)
+        resolver.write_text("nameserver 192.0.2.1\n")
+        self.run("mount", "--bind", str(self.folder / "etc"), "/etc")
+        self.ip("link", "set", "lo", "up")
+        self.ip("link", "set", "lo", "up", near=True)
+        self.plug()
+
+    def plug(self) -> None:
+        """
+        Make the cable. Nothing is up yet on the host's side.
+        """
+        self.ip("link", "add", "eth0", "type", "veth", "peer", "name", "peer", "netns", str(self.neighbour))
+        self.ip("link", "set", "peer", "up", near=True)
+
+    def inside(self, *, near: bool = False) -> list[str]:
+        """
+        The words before a command that runs in the namespaces of the host, or of its neighbour.
+        """
+        pid = self.neighbour if near else self.host
+        if not self._is_apart(pid):
+            raise AssertionError("this would change the machine's own network")
+        return ["nsenter", "--target", str(pid), "--net", "--mount", "--"]
+
+    def run(self, *words: str, near: bool = False) -> str:
+        """
+        What a command prints there.
+        """
+        done = subprocess.run([*self.inside(near=near), *words], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise AssertionError(f"{' '.join(words)}: {done.stderr}")
+        return done.stdout
+
+    def ip(self, *words: str, near: bool = False) -> None:
+        """
+        Call ``ip`` there.
+        """
+        self.run("ip", *words, near=near)
+
+    def look(self, *words: str) -> Any:
+        """
+        What ``ip -j`` says on the host.
+        """
+        return json.loads(self.run("ip", "-j", *words) or "[]")
+
+    def addresses(self, link: str = "eth0", family: str = "-4") -> list[str]:
+        """
+        The addresses of a link of the host, but not those that the kernel makes itself.
+        """
+        found = self.look(family, "addr", "show", "dev", link)
+        infos = [info for each in found for info in each.get("addr_info", ())]
+        return sorted(f"{info['local']}/{info['prefixlen']}" for info in infos if info["scope"] == "global")
+
+    def gateways(self, family: str = "-4") -> list[tuple[str, str]]:
+        """
+        The default routes of the host: gateway and link.
+        """
+        return [(route["gateway"], route["dev"]) for route in self.look(family, "route", "show", "default")]
+
+    def everything(self) -> list[Any]:
+        """
+        Links, addresses, routes and the resolver's file of the host, once the kernel is done with its own.
+        """
+        eventually(lambda: "tentative" not in self.run("ip", "-6", "addr"), "IPv6 is ready")
+        looks = [["addr"], ["-4", "route", "show", "table", "all"], ["-6", "route", "show", "table", "all"]]
+        return [*(self.look(*words) for words in looks), self.resolver.read_text(), os.lstat(self.resolver).st_ino]
+
+    @property
+    def resolver(self) -> Path:
+        """
+        The host's ``/etc/resolv.conf``.
+        """
+        return self.folder / "etc" / "resolv.conf"
+
+    def serve(self, subnet: str = "10.9.0", *, first: int = 50, last: int = 90, more: tuple[str, ...] = ()) -> None:
+        """
+        Have the neighbour give out addresses of a network, of which it is the router.
+        """
+        if shutil.which("dnsmasq") is None:
+            raise missing("needs dnsmasq")
+        self.silence()
+        self.ip("addr", "flush", "dev", "peer", near=True)
+        self.ip("addr", "add", f"{subnet}.1/24", "dev", "peer", near=True)
+        (self.folder / "leases").unlink(missing_ok=True)
+        words = [
+            *("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--no-ping"),
+            *("--interface=peer", "--bind-interfaces", "--dhcp-authoritative", "--pid-file"),
+            f"--dhcp-leasefile={self.folder / 'leases'}",
+            f"--dhcp-range={subnet}.{first},{subnet}.{last},120",
+            *("--dhcp-option=option:T1,2", "--dhcp-option=option:T2,5"),
+            *(f"--dhcp-option=option:dns-server,{subnet}.1", "--domain=example.org"),
+            f"--log-facility={self.folder / 'dnsmasq.log'}",
+            *more,
+        ]
+        self._servers.append(subprocess.Popen([*self.inside(near=True), *words], stderr=subprocess.DEVNULL))
+
+    def silence(self) -> None:
+        """
+        Nobody gives out addresses any more.
+        """
+        while self._servers:
+            server = self._servers.pop()
+            server.terminate()
+            server.wait()
+
+    def asked(self, what: str) -> int:
+        """
+        How often the server has noted such a message.
+        """
+        log = self.folder / "dnsmasq.log"
+        return log.read_text().count(what) if log.exists() else 0
+
+    def close(self) -> None:
+        """
+        All of it is gone with the processes that keep it.
+        """
+        self.silence()
+        for keeper in self._keepers:
+            keeper.kill()
+            keeper.wait()
+            if keeper.stderr is not None:
+                keeper.stderr.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Connected(Daemon):
+    """
+    A core0 on the host of a :class:`Ground`.
+
+    :param network: the file of its network; None for none.
+    """
+
+    def __init__(self, ground: Ground, network: str | None, *, wait: float = 10.0) -> None:
+        self._ground = ground
+        self.file = ground.folder / "network.toml"
+        if network is not None:
+            self.file.write_text(network)
+        config = f'[network]\nfile = "{self.file}"\nwait = {wait}\n' if network is not None else ""
+        super().__init__(config)
+
+    def command(self) -> list[str]:
+        """
+        Its command line, in the namespaces.
+        """
+        return [*self._ground.inside(), *super().command()]
+
+    def links(self) -> dict[str, Any]:
+        """
+        What ``core.state`` says of them.
+        """
+        found: dict[str, Any] = answer_of(self.run_command("core.state"))["network"]
+        return found
+
+    def until(self, link: str, state: str, seconds: float = 30.0) -> dict[str, Any]:
+        """
+        Wait until a link has turned out so.
+        """
+
+        def look() -> dict[str, Any] | None:
+            found: dict[str, Any] = self.links().get(link, {})
+            return found if found.get("state") == state else None
+
+        found: dict[str, Any] = eventually(look, f"{link} {state}: {self.links()}", seconds)
+        return found
+
+
+class GroundTestCase(SynchronousTestCase):
+    """
+    Tests with a ground of their own.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make it.
+        """
+        self.ground = Ground()
+        self.addCleanup(self.ground.close)
+
+    def daemon(self, network: str | None, *, wait: float = 10.0) -> Connected:
+        """
+        A core0 that runs on it.
+        """
+        daemon = Connected(self.ground, network, wait=wait)
+        self.addCleanup(daemon.close)
+        daemon.start()
+        return daemon
+
+
+STATIC = """
+[interface.eth0]
+protocol = "static"
+mtu = 1400
+
+[static.eth0]
+ip = ["10.9.0.5/24", "fd00:9::5/64"]
+gateway = ["10.9.0.1", "fd00:9::1"]
+dns = ["10.9.0.1", "fd00:9::1"]
+"""
+DHCP = '[interface.eth0]\nprotocol = "dhcp"\n'
+
+
+class StaticTests(GroundTestCase):
+    """
+    Addresses that the file says.
+    """
+
+    def test_all(self) -> None:
+        """
+        Addresses, MTU, routes and the resolver are there before commands are taken, for ever, and survive core0.
+        """
+        mac = self.ground.look("link", "show", "eth0")[0]["address"]
+        daemon = self.daemon(STATIC)
+        self.assertEqual(["10.9.0.5/24"], self.ground.addresses())
+        self.assertEqual(["fd00:9::5/64"], self.ground.addresses(family="-6"))
+        self.assertEqual([("10.9.0.1", "eth0")], self.ground.gateways())
+        self.assertEqual([("fd00:9::1", "eth0")], self.ground.gateways("-6"))
+        found = self.ground.look("link", "show", "eth0")[0]
+        self.assertEqual((1400, mac), (found["mtu"], found["address"]))
+        lines = self.ground.resolver.read_text().splitlines()[1:]
+        self.assertEqual(["nameserver 10.9.0.1", "nameserver fd00:9::1"], lines)
+        expected = {
+            "protocol": "static",
+            "state": "up",
+            "addresses": ["10.9.0.5/24", "fd00:9::5/64"],
+            "reason": "",
+        }
+        self.assertEqual({"eth0": expected}, daemon.links())
+        before = self.ground.everything()
+        daemon.stop()
+        self.assertEqual(before, self.ground.everything())
+        daemon.start()
+        self.assertEqual(before, self.ground.everything())
+
+    def test_as_before(self) -> None:
+        """
+        Addresses of others stay; those that core0 has added go when the file does not say them any more.
+        """
+        self.ground.ip("link", "set", "eth0", "up")
+        self.ground.ip("addr", "add", "192.0.2.7/24", "dev", "eth0")
+        self.ground.ip("addr", "add", "10.9.0.6/24", "valid_lft", "600", "preferred_lft", "600", "dev", "eth0")
+        daemon = self.daemon(STATIC)
+        self.assertEqual(["10.9.0.5/24", "10.9.0.6/24", "192.0.2.7/24"], self.ground.addresses())
+        daemon.stop()
+        daemon.file.write_text(STATIC.replace("10.9.0.5", "10.9.0.6").replace("10.9.0.1", "10.9.0.2"))
+        daemon.start()
+        self.assertEqual(["10.9.0.6/24", "192.0.2.7/24"], self.ground.addresses())
+        self.assertEqual([("10.9.0.2", "eth0")], self.ground.gateways())
+        lives = {
+            info["local"]: info["valid_life_time"]
+            for info in self.ground.look("-4", "addr", "show", "eth0")[0]["addr_info"]
+        }
+        self.assertEqual(2**32 - 1, lives["10.9.0.6"])
+
+    def test_flaps(self) -> None:
+        """
+        A link that somebody sets down stays down; once it is up again it has all that it had.
+        """
+        daemon = self.daemon(STATIC)
+        for _ in range(3):
+            self.ground.ip("link", "set", "eth0", "down")
+            self.assertEqual("it is set down", daemon.until("eth0", "waiting")["reason"])
+            self.assertEqual([], self.ground.gateways())
+            self.ground.ip("link", "set", "eth0", "up")
+            daemon.until("eth0", "up")
+            self.assertEqual(["fd00:9::5/64"], self.ground.addresses(family="-6"))
+            self.assertEqual([("10.9.0.1", "eth0")], self.ground.gateways())
+            self.assertEqual([("fd00:9::1", "eth0")], self.ground.gateways("-6"))
+        for _ in range(50):
+            self.ground.ip("link", "set", "eth0", "down")
+            self.ground.ip("link", "set", "eth0", "up")
+        daemon.until("eth0", "up")
+        self.assertEqual([("10.9.0.1", "eth0")], self.ground.gateways())
+
+    def test_removed_by_hand(self) -> None:
+        """
+        An address that somebody removes comes back, and its route with it.
+        """
+        daemon = self.daemon(STATIC)
+        self.ground.ip("addr", "flush", "dev", "eth0", "scope", "global")
+        eventually(lambda: self.ground.gateways() and self.ground.gateways("-6"), "back again")
+        daemon.until("eth0", "up")
+        self.assertEqual(["10.9.0.5/24"], self.ground.addresses())
+
+    def test_others(self) -> None:
+        """
+        A hundred other links that come and go change nothing of those in the file, and are not told.
+        """
+        daemon = self.daemon(STATIC)
+        before, said = daemon.links(), daemon.output()
+        script = (
+            "for n in $(seq 100); do ip link add v$n type veth peer name w$n; ip link set v$n up; ip link del v$n; done"
+        )
+        self.ground.run("sh", "-c", script)
+        self.assertEqual(before, daemon.links())
+        self.assertNotIn("network:", daemon.output().removeprefix(said))
+
+    def test_cable(self) -> None:
+        """
+        Without a cable core0 starts after `wait` all the same; the link counts as up once there is one.
+        """
+        self.ground.ip("link", "set", "peer", "down", near=True)
+        daemon = self.daemon(STATIC, wait=1.0)
+        self.assertIn("no cable", daemon.links()["eth0"]["reason"])
+        self.assertIn("not waiting for the network any longer than 1.0 s", daemon.output())
+        self.ground.ip("link", "set", "peer", "up", near=True)
+        daemon.until("eth0", "up")
+
+    def test_card_comes_later(self) -> None:
+        """
+        A link that is not there is waited for, and made what the file says when it comes, each time.
+        """
+        self.ground.ip("link", "del", "eth0")
+        daemon = self.daemon(STATIC, wait=0.5)
+        self.assertEqual("there is no such link", daemon.links()["eth0"]["reason"])
+        for _ in range(2):
+            self.ground.plug()
+            daemon.until("eth0", "up")
+            self.assertEqual(["10.9.0.5/24"], self.ground.addresses())
+            self.ground.ip("link", "del", "eth0")
+            daemon.until("eth0", "waiting")
+
+    def test_refused_by_the_kernel(self) -> None:
+        """
+        What the kernel does not do is told with its reason; core0 starts, and other links come up.
+        """
+        self.ground.ip("link", "add", "eth2", "type", "veth", "peer", "name", "eth3")
+        self.ground.ip("link", "set", "eth3", "up")
+        other = '[interface.eth2]\nprotocol = "static"\n[static.eth2]\nip = "10.10.0.1/24"\n'
+        self.ground.run("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6")
+        daemon = self.daemon(f"{STATIC}{other}")
+        found = daemon.links()
+        self.assertEqual("failed", found["eth0"]["state"])
+        self.assertIn("cannot add the address fd00:9::5/64", found["eth0"]["reason"])
+        self.assertEqual(("up", ["10.10.0.1/24"]), (found["eth2"]["state"], found["eth2"]["addresses"]))
+        self.ground.run("sh", "-c", "echo 0 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6")
+        daemon.until("eth0", "up")
+
+    def test_taken_address(self) -> None:
+        """
+        An IPv6 address that another machine has is told as failed.
+        """
+        self.ground.ip("addr", "add", "fd00:9::5/64", "dev", "peer", "nodad", near=True)
+        daemon = self.daemon(STATIC)
+        self.assertEqual("another machine has fd00:9::5", daemon.links()["eth0"]["reason"])
+
+
+class DhcpTests(GroundTestCase):
+    """
+    Addresses that a server gives out.
+    """
+
+    def test_lease(self) -> None:
+        """
+        Address, route and resolver are there before commands are taken; they are kept for ever, and asked for in time.
+        """
+        self.ground.serve()
+        daemon = self.daemon(DHCP)
+        found = daemon.links()["eth0"]
+        self.assertEqual(("dhcp", "up", ""), (found["protocol"], found["state"], found["reason"]))
+        self.assertEqual(self.ground.addresses(), found["addresses"])
+        self.assertRegex(found["addresses"][0], r"^10\.9\.0\.[5-9][0-9]/24$")
+        self.assertEqual([(ROUTER, "eth0")], self.ground.gateways())
+        self.assertEqual(
+            ["search example.org", f"nameserver {ROUTER}"], self.ground.resolver.read_text().splitlines()[1:]
+        )
+        info = self.ground.look("-4", "addr", "show", "dev", "eth0")[0]["addr_info"][0]
+        self.assertEqual(2**32 - 1, info["valid_life_time"])
+        eventually(lambda: self.ground.asked("DHCPACK") >= 3, "renewed twice")
+        self.assertEqual(1, self.ground.asked("DHCPDISCOVER"))
+        self.assertEqual(found, daemon.links()["eth0"])
+
+    def test_stopped(self) -> None:
+        """
+        A core0 that is stopped, or killed, costs no address; the next one asks for the same.
+        """
+        self.ground.serve()
+        daemon = self.daemon(DHCP)
+        before = self.ground.addresses(), self.ground.gateways(), self.ground.resolver.read_text()
+        begun = self.ground.asked("DHCPDISCOVER")
+        daemon.stop()
+        self.assertEqual(before, (self.ground.addresses(), self.ground.gateways(), self.ground.resolver.read_text()))
+        daemon.start()
+        self.assertEqual("up", daemon.links()["eth0"]["state"])
+        daemon.crash()
+        daemon.start()
+        self.assertEqual(before, (self.ground.addresses(), self.ground.gateways(), self.ground.resolver.read_text()))
+        self.assertEqual((begun, 0), (self.ground.asked("DHCPDISCOVER"), self.ground.asked("DHCPRELEASE")))
+
+    def test_no_server(self) -> None:
+        """
+        Without a server core0 starts after `wait` all the same; a server that comes later is found.
+        """
+        daemon = self.daemon(DHCP, wait=1.0)
+        self.assertEqual("no DHCP server has answered", daemon.links()["eth0"]["reason"])
+        self.assertEqual("nameserver 192.0.2.1\n", self.ground.resolver.read_text())
+        self.ground.serve()
+        daemon.until("eth0", "up")
+        self.assertEqual([(ROUTER, "eth0")], self.ground.gateways())
+
+    def test_cable_comes_later(self) -> None:
+        """
+        A cable that is plugged in later, or in again, is enough.
+        """
+        self.ground.serve()
+        self.ground.ip("link", "set", "peer", "down", near=True)
+        daemon = self.daemon(DHCP, wait=0.5)
+        self.assertIn("no cable", daemon.links()["eth0"]["reason"])
+        for _ in range(3):
+            self.ground.ip("link", "set", "peer", "up", near=True)
+            daemon.until("eth0", "up")
+            self.assertEqual([(ROUTER, "eth0")], self.ground.gateways())
+            self.ground.ip("link", "set", "peer", "down", near=True)
+            daemon.until("eth0", "waiting")
+
+    def test_flaps(self) -> None:
+        """
+        A link that is set down and up again gets its address and its route back.
+        """
+        self.ground.serve()
+        daemon = self.daemon(DHCP)
+        before = daemon.links()["eth0"]["addresses"]
+        for _ in range(20):
+            self.ground.ip("link", "set", "eth0", "down")
+            self.ground.ip("link", "set", "eth0", "up")
+        self.assertEqual(before, daemon.until("eth0", "up")["addresses"])
+        eventually(lambda: self.ground.gateways() == [(ROUTER, "eth0")], "the route")
+
+    def test_other_subnet(self) -> None:
+        """
+        When a server says that the address is not right any more, another one takes its place, with its route.
+        """
+        self.ground.serve()
+        daemon = self.daemon(DHCP)
+        self.ground.serve("10.11.0")
+        eventually(
+            lambda: daemon.links()["eth0"]["addresses"][:1] and self.ground.gateways() == [("10.11.0.1", "eth0")],
+            "moved",
+        )
+        found = daemon.until("eth0", "up")["addresses"]
+        self.assertEqual(1, len(found))
+        self.assertRegex(found[0], r"^10\.11\.0\.")
+        self.assertIn("nameserver 10.11.0.1", self.ground.resolver.read_text())
+        self.assertGreater(self.ground.asked("DHCPNAK"), 0)
+        daemon.stop()
+        self.ground.serve("10.12.0")
+        daemon.start()
+        self.assertRegex(" ".join(daemon.links()["eth0"]["addresses"]), r"^10\.12\.0\.[0-9]+/24$")
+        self.assertEqual([("10.12.0.1", "eth0")], self.ground.gateways())

@@ -1,0 +1,111 @@
+"""
+The links that containers get, and what the program that serves a bridge is told of them.
+"""
+
+from ipaddress import ip_address
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from core0.errors import Refusal
+from core0.network.desired import Desired, Link
+from core0.network.dnsmasq import arguments, leased
+from core0.network.links import Wish, free_address, links_of
+from core0.network.plan import Kernel, KernelLink
+from tests.unit.network import BARE, BR0, LINK, MAC, SERVED
+
+KERNEL = Kernel({name: KernelLink(name, 1, kind="bridge") for name in ("br0", "br9", "bare", "other")})
+DESIRED = Desired(bridges=(BR0, SERVED, BARE))
+
+
+class LinkTests(SynchronousTestCase):
+    """
+    From wishes to links.
+    """
+
+    def made(self, *wishes: Wish, desired: Desired = DESIRED, leased: tuple[str, ...] = ()) -> list[Link]:
+        """
+        The links of container 5.
+        """
+        return links_of(5, "five", wishes, desired, KERNEL, {ip_address(each) for each in leased})
+
+    def test_forms(self) -> None:
+        """
+        A link has the address that is asked for, one that is handed out, or none.
+        """
+        found = self.made(Wish("br0", "10.7.0.9/24"), Wish("br0"), Wish("br9"), Wish("br9", "dhcp"), Wish("br9", ""))
+        self.assertEqual(["10.7.0.9/24", "", "10.9.0.10/24", "10.9.0.11/24", ""], [link.address for link in found])
+        self.assertEqual(["10.7.0.1", "", "10.9.0.1", "10.9.0.1", ""], [link.gateway for link in found])
+        self.assertEqual([f"c5v{number}" for number in range(5)], [link.host_name for link in found])
+        self.assertEqual([f"eth{number}" for number in range(5)], [link.inside_name for link in found])
+        self.assertEqual(5, len({link.hwaddr for link in found}))
+
+    def test_same_address(self) -> None:
+        """
+        Whoever has an address after somebody else is known to the neighbours by the same MAC address.
+        """
+        (one,), (other,) = self.made(Wish("br0", "10.7.0.9/24")), self.made(Wish("br0", "10.7.0.9/24"))
+        self.assertEqual(one.hwaddr, other.hwaddr)
+
+    def test_taken(self) -> None:
+        """
+        Addresses of other containers and those that are leased are not given out again.
+        """
+        other = Link(container=4, index=0, bridge="br9", hwaddr=MAC, address="10.9.0.10/24")
+        desired = DESIRED.with_links([other])
+        (link,) = self.made(Wish("br9"), desired=desired, leased=("10.9.0.11",))
+        self.assertEqual("10.9.0.12/24", link.address)
+        for wish in (Wish("br9", "10.9.0.10/24"), Wish("br9", "10.9.0.11/24"), Wish("br9", "10.9.0.1/24")):
+            error = self.assertRaises(Refusal, self.made, wish, desired=desired, leased=("10.9.0.11",))
+            self.assertEqual(409, error.code)
+        error = self.assertRaises(Refusal, self.made, *[Wish("br9")] * 3, desired=desired)
+        self.assertEqual((409, "arguments.network.bridge[2]"), (error.code, str(error).partition(": ")[0]))
+
+    def test_whole_network(self) -> None:
+        """
+        Where none are handed out, the lowest address that nobody has is found.
+        """
+        assert BR0.subnet is not None
+        self.assertEqual("10.7.0.1/24", str(free_address(BR0.subnet, [])))
+        self.assertEqual("10.7.0.3/24", str(free_address(BR0.subnet, [ip_address(f"10.7.0.{n}") for n in (1, 2)])))
+
+    def test_too_many(self) -> None:
+        """
+        The number of links is bounded.
+        """
+        self.assertEqual(400, self.assertRaises(Refusal, self.made, *[Wish("bare")] * 65).code)
+
+
+class DnsmasqTests(SynchronousTestCase):
+    """
+    The command line, and the file of leases.
+    """
+
+    def test_told(self) -> None:
+        """
+        The program serves its bridge alone, with the addresses in its range, and knows of those that are taken.
+        """
+        link = Link(container=4, index=0, bridge="br9", hwaddr=MAC, address="10.9.0.10/24", hostname="four")
+        words = arguments("/dnsmasq", SERVED, DESIRED.with_links([link, LINK]), "/state/br9")
+        for word in (
+            "--interface=br9",
+            "--except-interface=lo",
+            "--conf-file=/dev/null",
+            "--user=nobody",
+            "--dhcp-range=10.9.0.10,10.9.0.12,255.255.255.0,12h",
+            f"--dhcp-host={MAC},10.9.0.10",
+            "--host-record=four,10.9.0.10",
+            "--dhcp-leasefile=/state/br9/leases",
+        ):
+            self.assertIn(word, words)
+        self.assertFalse([word for word in words if "10.7.0" in word])
+
+    def test_leases(self) -> None:
+        """
+        Who has which address is read from the file; lines that say something else do not count.
+        """
+        text = (
+            "1795600000 02:00:00:00:00:AA 10.9.0.11 name 01:02\nduid 00:01:00\n"
+            "1795600000 123 fd09::5 * 00:01\nrubbish\n\n1 2 3 4 5\n"
+        )
+        expected = {ip_address("10.9.0.11"): "02:00:00:00:00:aa", ip_address("fd09::5"): ""}
+        self.assertEqual(expected, leased(text))
