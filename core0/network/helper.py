@@ -1,6 +1,6 @@
 """
-A program that serves a bridge for as long as that exists: no job, so nobody can kill it by command; started again
-whenever it ends; left running by a core0 that ends, and found by the next one.
+A program that serves a bridge or a container for as long as that exists: no job, so nobody can kill it by command;
+started again whenever it ends; left running by a core0 that ends, and found by the next one.
 """
 
 import os
@@ -15,7 +15,6 @@ from twisted.python.failure import Failure
 
 from core0 import procfs
 from core0.errors import Core0Error
-from core0.network.dnsmasq import PID
 from core0.reaper import Reaper
 from core0.redis.task import Task
 from core0.spawn import Child, Launch, Surroundings
@@ -29,11 +28,12 @@ LOOK = 1.0  # seconds between looks whether it is still there
 FIRST_WAIT, LONGEST_WAIT = 0.2, 30.0  # seconds before it is started again
 HEALTHY = 60.0  # seconds after which that begins anew
 SAID = 2048  # bytes of its last words
+OWN_NETWORK = "/proc/self/ns/net"
 
 
 class NotServed(Core0Error):
     """
-    A bridge is not served; the text says why.
+    A bridge or a container is not served; the text says why.
     """
 
 
@@ -61,18 +61,31 @@ class _Protocol(ProcessProtocol):
 
 class Helper:
     """
-    :param folder: its own; in there it writes the file with its pid.
+    :param pid_file: in which it writes its pid, once it serves; in a folder of its own, which its command line names.
+    :param around: words before its own, of programs that become it by ``exec``: ``nsenter``, ``unshare``.
+    :param network: the network namespace that it is in.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, reaper: Reaper, surroundings: Surroundings, folder: str) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        reaper: Reaper,
+        surroundings: Surroundings,
+        pid_file: str,
+        *,
+        around: Sequence[str] = (),
+        network: str = OWN_NETWORK,
+    ) -> None:
         self._reactor = reactor
         self._reaper = reaper
         self._surroundings = surroundings
-        self._folder = folder
+        self._pid_file = pid_file
+        self._around = list(around)
+        self._network = network
         self._process: tuple[int, int] | None = None  # pid and start time
-        self._task = Task("a program that serves a bridge is not watched any more")
+        self._task = Task("a program that serves a bridge or a container is not watched any more")
         self.argv: list[str] = []
 
     @property
@@ -111,6 +124,13 @@ class Helper:
         """
         self._task.stop()
 
+    def nudge(self) -> None:
+        """
+        Have it read its files anew (``HUP``).
+        """
+        if self._process is not None:
+            _signal(self._process, signal.SIGHUP)
+
     async def _end(self, process: tuple[int, int] | None) -> None:
         for number, patience in ((signal.SIGTERM, STOP), (signal.SIGKILL, STOP)):
             if process is None or not _signal(process, number):
@@ -132,27 +152,29 @@ class Helper:
         if process is None or not process[1]:
             return None
         told = procfs.read(f"/proc/{pid}/cmdline").split(b"\0")[:-1]
-        if os.fsencode(f"--pid-file={os.path.join(self._folder, PID)}") not in told:
+        folder = os.fsencode(os.path.dirname(self._pid_file))
+        if not any(folder in word for word in told):
             return None  # the pid is somebody else's now
-        if told == [os.fsencode(word) for word in self.argv] and _same_network(pid):
+        if told == [os.fsencode(word) for word in self.argv] and _same(f"/proc/{pid}/ns/net", self._network):
             self._log.info("{program} runs already, pid {pid}", program=self.argv[0], pid=pid)
             return process
         await self._end(process)
         return None
 
     def _recorded(self) -> int:
-        text = procfs.read(os.path.join(self._folder, PID)).strip()
+        text = procfs.read(self._pid_file).strip()
         return int(text) if text.isdigit() and len(text) < 10 else 0
 
     async def _launch(self) -> tuple[int, int]:
-        launch = Launch(self.argv[0], self.argv, {"PATH": PATH, "LANG": "C"}, "/")
+        argv = [*self._around, *self.argv]
+        launch = Launch(argv[0], argv, {"PATH": PATH, "LANG": "C"}, "/")
         protocol = _Protocol()
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         try:
             pipes: dict[int, int | str] = {0: null, 1: null, 2: "r"}
             child = Child(self._reactor, self._reaper, self._surroundings, protocol, launch, pipes)
         except OSError as error:
-            raise NotServed(f"cannot start {self.argv[0]}: {error.strerror}") from error
+            raise NotServed(f"cannot start {argv[0]}: {error.strerror}") from error
         finally:
             os.close(null)
         process = (child.pid or 0, _started(child.pid or 0))
@@ -231,8 +253,8 @@ def _signal(process: tuple[int, int], number: int) -> bool:
     return True
 
 
-def _same_network(pid: int) -> bool:
+def _same(path: str, other: str) -> bool:
     try:
-        return os.readlink(f"/proc/{pid}/ns/net") == os.readlink("/proc/self/ns/net")
+        return os.readlink(path) == os.readlink(other)
     except OSError:
         return False

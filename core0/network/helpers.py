@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from core0.interfaces import ThreadRunner
 from core0.network.desired import Bridge, Desired, Ip
-from core0.network.dnsmasq import LARGEST, LEASES, arguments, hands_out, leased
+from core0.network.dnsmasq import LARGEST, LEASES, PID, arguments, hands_out, leased
 from core0.network.helper import PATH, Helper, NotServed
 from core0.reaper import Reaper
 from core0.redis.task import Task
@@ -94,7 +94,9 @@ class Helpers:
         program = shutil.which(PROGRAM, path=PATH)
         if program is None:
             raise NotServed(f"there is no {PROGRAM}; install the package {PACKAGE}")
-        helper = self._helpers[bridge.name] = Helper(self._reactor, self._reaper, self._surroundings, place)
+        helper = self._helpers[bridge.name] = Helper(
+            self._reactor, self._reaper, self._surroundings, os.path.join(place, PID)
+        )
         await helper.start(arguments(program, bridge, self._desired, place))
 
     async def _remove(self, name: str) -> None:
