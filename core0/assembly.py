@@ -25,9 +25,11 @@ from core0.jobs.logfiles import LogFiles
 from core0.jobs.manager import Jobs
 from core0.jobs.process import Processes
 from core0.jobs.trees import find_trees
+from core0.network.attachments import Attachments
 from core0.network.building import build
 from core0.network.host_network import HostNetwork
 from core0.network.networks import Networks
+from core0.network.zerotiers import ZeroTiers
 from core0.reaper import Reaper
 from core0.records import Records
 from core0.redis import keys
@@ -87,10 +89,11 @@ class Assembly:
         records = await housing.records()
         await self._serve(ground)
         ways_out = self._ways_out(ground)
-        containers = housing.containers(self.url, Journal(ways_out.writer, self.files))
+        networks = self._networks(ground)
+        attachments = self._attachments(ground, networks)
+        containers = housing.containers(self.url, Journal(ways_out.writer, self.files), attachments)
         await housing.open_again(records)
         marks = await ways_out.ledger.marks()
-        networks = self._networks(ground)
         await networks.recover([record.number for record in records])
         await containers.recover(records, marks)
         if self._terminate:
@@ -193,6 +196,21 @@ class Assembly:
         )
         self.undo.append(networks.stop)
         return networks
+
+    def _attachments(self, ground: "_Ground", networks: Networks) -> Attachments:
+        """
+        What containers have of all that.
+        """
+        reactor = self._reactor
+        zerotiers = ZeroTiers(
+            reactor,
+            lambda work, *arguments: in_pool(reactor, reactor.getThreadPool(), work, *arguments),
+            ground.reaper,
+            ground.surroundings,
+        )
+        attachments = Attachments(reactor, networks, zerotiers)
+        self.undo.append(attachments.stop)
+        return attachments
 
     def _host(
         self, ground: "_Ground", ways_out: "_WaysOut", containers: Containers, networks: Networks

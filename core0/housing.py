@@ -23,6 +23,7 @@ from core0.containers.shelf import Record, Shelf
 from core0.corex_settings import Settings
 from core0.images.images import Images
 from core0.images.store import FOLDER
+from core0.network.attachments import Attachments
 from core0.reaper import Reaper
 from core0.records import RecordSink, Sink
 from core0.redis.channels import Channels
@@ -92,12 +93,13 @@ class Housing:
     async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         return await in_pool(self._reactor, self._pool, work, *arguments)
 
-    def containers(self, url: RedisURL, journal: RecordSink) -> Containers:
+    def containers(self, url: RedisURL, journal: RecordSink, networks: Attachments) -> Containers:
         """
         The containers, ready to be recovered.
 
         :param url: of the server of the clients.
         :param journal: where their log records, samples and live output go.
+        :param networks: their links and ports.
         """
         config, reactor, undo = self._config, self._reactor, self._undo
         link = Link(reactor, url, "writing results of containers")
@@ -122,6 +124,7 @@ class Housing:
             users=self._lines.users,
             dispatched=dispatched,
             in_thread=self._in_thread,
+            networks=networks,
             journal=journal,
             run=run,
             family=family(config.core.state_dir),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from core0 import assembly, messages, reaper
 from core0 import records as making
-from core0.commands import corex
+from core0.commands import create_arguments
 from core0.config import Containers, Jobs, Logging, Redis
 from core0.containers import building, bundle, nursery, steps
 from core0.containers import manager as housekeeping
@@ -190,7 +190,7 @@ def _containers() -> Iterator[Row]:
     yield "The first answer of its CoreX", f"{building.ANSWER:.0f} s", "the same"
     yield (
         "``mount``, ``env`` of a container",
-        f"{corex.MAX_MOUNTS}; {corex.MAX_ENV:,} and {size(corex.MAX_ENV_BYTES)}",
+        f"{create_arguments.MAX_MOUNTS}; {create_arguments.MAX_ENV:,} and {size(create_arguments.MAX_ENV_BYTES)}",
         "refused",
     )
     yield (

@@ -2,155 +2,23 @@
 The ``corex.*`` commands: containers.
 """
 
-import posixpath
-import re
 import uuid
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Meta, Raw, Struct
-from msgspec.json import encode
 from msgspec.structs import replace
 from zope.interface import implementer
 
-from core0.containers.request import Mount, Request
-from core0.corex_settings import Limits
+from core0.commands.create_arguments import CreateArguments
 from core0.errors import Refusal, Undecodable
 from core0.interfaces import BaseCommand, ICommand, IHost, IJob
 from core0.messages import Outcome, answer, shown
 from core0.reading import decode
 
-MIB = 1 << 20
-MAX_MOUNTS, MAX_ENV = 100, 1000
-MAX_ENV_BYTES = 128 << 10
-MAX_VARIABLE = (128 << 10) - 2  # bytes of a name and its value: execve(2) counts the = between them and a NUL behind
-MAX_ENCODED = 192 << 10  # bytes of all mounts, or of all variables, as core0 tells its processes about them
-_HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
 _INNER = uuid.UUID("0c0e0c0e-d15b-5a7c-8000-c0e0c0e0c0e0")
-_SCHEMES = ("http://", "https://", "file://", "/")
 
 Number = Annotated[int, Meta(ge=1, le=2**53)]
-
-
-class LimitArguments(Struct, frozen=True):
-    """
-    What a container may use: ``memory`` in bytes, swap included; ``cpu`` in cores; ``pids``, processes and threads.
-    """
-
-    memory: Annotated[int, Meta(ge=8 * MIB, le=2**50)] | None = None
-    cpu: Annotated[float, Meta(ge=0.01, le=4096)] | None = None
-    pids: Annotated[int, Meta(ge=8, le=4_000_000)] | None = None
-
-
-def _check_url(field: str, value: str) -> None:
-    # all else about it is judged where it is used; a URL may hold a password, which is not repeated
-    if not value.lower().startswith(_SCHEMES):
-        found = shown(value.partition("://")[0])
-        raise ValueError(f"@{field}: expected a URL (http, https, file) or an absolute path, got {found}")
-    if "\0" in value:
-        raise ValueError(f"@{field}: expected no NUL character")
-
-
-def _check_encoded(field: str, value: Any) -> None:
-    size = len(encode(value))
-    if size > MAX_ENCODED:
-        raise ValueError(f"@{field}: expected at most {MAX_ENCODED} bytes as JSON, got {size}; have fewer, or shorter")
-
-
-class CreateArguments(Struct, frozen=True):
-    """
-    ``plist`` (or ``root``): where the root file system is described, an http, https or file URL or an absolute path;
-    one that ends in ``.tar``, ``.tar.gz``, ``.tar.zst`` or ``.tar.xz`` is an archive of it. ``storage``: where the
-    contents of its files are; without it ``[containers] storage``, or else ``store/`` beside the plist. ``mount``:
-    directories (or files) of the host, each with its absolute path in the container, read-only with ``:ro`` behind it.
-    ``hostname``: without it ``corex-<n>``. ``env``: variables of all its processes. ``limits``: what it may use.
-    ``host_network``: with the host's network instead of its own. ``privileged``: not confined at all, only for what you
-    trust like yourself. ``network`` and ``port``: for later, to be left out.
-    """
-
-    plist: str | None = None
-    root: str | None = None
-    storage: str | None = None
-    mount: dict[str, str] | None = None
-    hostname: str | None = None
-    env: dict[str, str] | None = None
-    limits: LimitArguments | None = None
-    host_network: bool | None = None
-    privileged: bool | None = None
-    network: Any = None
-    port: Any = None
-
-    def __post_init__(self) -> None:
-        if self.plist and self.root and self.plist != self.root:
-            raise ValueError("@root: expected only one of plist and root, or both the same")
-        if not (self.plist or self.root):
-            raise ValueError("@plist: required, but missing")
-        _check_url("plist" if self.plist else "root", self.plist or self.root or "")
-        if self.storage:
-            _check_url("storage", self.storage)
-        if self.hostname and not (_HOSTNAME.fullmatch(self.hostname) and len(self.hostname) <= 64):
-            raise ValueError(f"@hostname: expected letters, digits, - and . (at most 64), got {shown(self.hostname)}")
-        self._check_env()
-        self._check_mounts()
-        for name in ("network", "port"):
-            if getattr(self, name):
-                raise ValueError(f"@{name}: expected nothing: containers have no network but their own loopback yet")
-
-    def _check_env(self) -> None:
-        env = self.env or {}
-        sizes = {name: len(f"{name}{value}".encode()) for name, value in env.items()}
-        if len(env) > MAX_ENV or sum(sizes.values()) > MAX_ENV_BYTES:
-            raise ValueError(f"@env: expected at most {MAX_ENV} variables, and {MAX_ENV_BYTES} bytes in all")
-        for name, value in env.items():
-            if not name or "=" in name or "\0" in name + value:
-                raise ValueError(f"@env: expected names without '=' and values without NUL, got {shown(name)}")
-            if sizes[name] > MAX_VARIABLE:
-                raise ValueError(f"@env[{name!r:.80}]: expected at most {MAX_VARIABLE} bytes, got {sizes[name]}")
-        _check_encoded("env", env)
-
-    def _check_mounts(self) -> None:
-        mounts = list(self.mounts())
-        if len(mounts) > MAX_MOUNTS:
-            raise ValueError(f"@mount: expected at most {MAX_MOUNTS}, got {len(mounts)}")
-        targets = [mount.target for mount in mounts]
-        for mount in mounts:
-            if not mount.source.startswith("/") or "\0" in mount.source:
-                raise ValueError(f"@mount: expected an absolute path of the host, got {shown(mount.source)}")
-            if not mount.target.startswith("/") or "\0" in mount.target or ".." in mount.target.split("/"):
-                text = f"expected an absolute path of the container without '..', got {shown(mount.target)}"
-                raise ValueError(f"@mount[{mount.source!r:.80}]: {text}")
-            if mount.target == "/" or re.match(r"/(proc|sys|dev)(/|$)", mount.target):
-                raise ValueError(f"@mount[{mount.source!r:.80}]: {shown(mount.target)} is the container's own")
-            if targets.count(mount.target) > 1:
-                raise ValueError(f"@mount: expected each path of the container once, got {shown(mount.target)} twice")
-        _check_encoded("mount", mounts)
-
-    def mounts(self) -> list[Mount]:
-        """
-        What is to be mounted.
-        """
-        found = []
-        for source, target in (self.mount or {}).items():
-            path = target.removesuffix(":ro").removesuffix(":rw")
-            normal = posixpath.normpath(path) if path.startswith("/") and ".." not in path.split("/") else path
-            found.append(Mount(source, re.sub("^//", "/", normal), target.endswith(":ro")))
-        return found
-
-    def request(self) -> Request:
-        """
-        What is asked for, defaults filled in.
-        """
-        limits = self.limits or LimitArguments()
-        return Request(
-            plist=self.plist or self.root or "",
-            storage=self.storage or "",
-            hostname=self.hostname or "",
-            env=self.env or {},
-            mounts=self.mounts(),
-            limits=Limits(memory=limits.memory, cpu=limits.cpu, pids=limits.pids),
-            privileged=bool(self.privileged),
-            host_network=bool(self.host_network),
-        )
 
 
 @implementer(ICommand)
@@ -191,7 +59,11 @@ class List(BaseCommand):
     * ``plist`` (string): where its root file system is from; of a URL without user, password and query.
     * ``pid`` (integer): its first process, as the host sees it.
     * ``started`` (integer): when its CoreX had answered, in ms since the epoch.
-    * ``network`` (list), ``port``, ``mount`` (objects): as asked for.
+    * ``network`` (list of objects): its links, each with ``name`` in the container, ``bridge``, ``hwaddr``,
+      ``addresses`` (``ip/length``), ``gateway`` (empty if none) and ``link``, the name of its end on the host; and one
+      with ``zerotier`` (the id of the network), ``address`` (of this member), ``status``, ``addresses`` and
+      ``interface``.
+    * ``port``, ``mount`` (objects): as asked for.
     """
 
     name = "corex.list"

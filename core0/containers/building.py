@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from twisted.internet.defer import DeferredSemaphore, TimeoutError
 
 from core0.clock import epoch
-from core0.containers import groups, seccomp
+from core0.containers import etc, groups, seccomp
 from core0.containers.bundle import Etc, Spec, bundle
 from core0.containers.bundle import Mount as Bound
 from core0.containers.container import Container
@@ -34,7 +34,6 @@ FIRST_ID = 1 << 28  # of the ids that containers have, 65,536 each
 SLOTS = 24_000  # as many as fit below the ids that systemd says nobody should use
 ANSWER = 15.0  # seconds in which a CoreX has to answer
 MOST_SOURCES = MAX_ORDER - (64 << 10)  # bytes: what else a guest is told takes some kB
-ETC = ("hosts", "hostname", "resolv.conf")
 Say = Callable[[str], None]
 
 
@@ -97,6 +96,9 @@ class Building:
         steps = Steps(house, container)
         try:
             await house.in_thread(self._check)
+            wishes = self._request.wishes(number)
+            if wishes is not None:
+                await house.networks.check(wishes)  # an image may take long to come
             await house.open()
             await steps.folder()
             guest, root = await both(steps.guest(), self._root())
@@ -115,6 +117,10 @@ class Building:
         namespace = await guest.prepare(setup)
         init = await steps.run(self._bundle, namespace, os.path.join(self._place, "pid"))
         container.started(init)
+        # before anything of the client's runs in there
+        wishes = self._request.wishes(self._number)
+        if wishes is not None:
+            await steps.network(init, wishes)
         cgroups = await house.in_thread(groups.existing, cgroups_of(house, self._number))
         corex = await steps.join(guest, self._joining(init, cgroups))
         container.joined(corex)
@@ -142,16 +148,13 @@ class Building:
         The folder of the container, with its bundle.
         """
         place, owner = self._place, self._first_id
-        for name in ("upper", "work", "bundle", "etc"):
+        for name in ("upper", "work", "bundle"):
             os.mkdir(os.path.join(place, name), 0o755)
         os.chown(os.path.join(place, "upper"), owner, owner)
         lower = os.stat(root.path)
         os.chmod(os.path.join(place, "upper"), lower.st_mode & 0o7777)
-        for name, text in zip(ETC, self._etc(), strict=True):
-            path = os.path.join(place, "etc", name)
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.chown(path, owner, owner)
+        host = self._request.host_network
+        etc.make(place, owner, self._request.name(self._number), etc.of_host() if host else etc.UNCONNECTED)
         stage = staging_place([place, self._house.run, root.path])
         config = bundle(self._spec(stage), self._machine)
         with open(os.path.join(self._bundle, "config.json"), "w", encoding="utf-8") as file:
@@ -169,14 +172,6 @@ class Building:
             hide=[groups.UNIFIED] if hidden else [],
         )
 
-    def _etc(self) -> tuple[str, str, str]:
-        """
-        The texts of its own files.
-        """
-        name = self._request.name(self._number)
-        hosts = f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{name}\n"
-        return hosts, f"{name}\n", self._resolver()
-
     def _has_place(self, name: str) -> bool:
         """
         Whether its own file can appear in its ``/etc``: in one of the host no file is made for that.
@@ -184,15 +179,9 @@ class Building:
         pairs = zip(self._sources, self._request.mounts, strict=True)
         return all(os.path.exists(os.path.join(source, name)) for source, mount in pairs if mount.target == "/etc")
 
-    def _resolver(self) -> str:
-        if self._request.host_network:
-            with open("/etc/resolv.conf", encoding="utf-8", errors="replace") as file:
-                return file.read(64 << 10)
-        return "# this container has no network but its own loopback\n"
-
     def _binds(self) -> Iterator[Bind]:
-        for name in ETC:
-            yield Bind(os.path.join(os.path.realpath(self._place), "etc", name), name, mapped=False)
+        for name in etc.NAMES:
+            yield Bind(os.path.join(os.path.realpath(self._place), etc.FOLDER, name), name, mapped=False)
         for place, (source, mount) in enumerate(zip(self._sources, self._request.mounts, strict=True)):
             yield Bind(source, f"mount-{place}", mount.read_only)
 
@@ -205,7 +194,7 @@ class Building:
             ids=self._first_id,
             cgroups=cgroups_of(self._house, self._number),
             init=find_init() or "",
-            etc=Etc(*(f"{stage}/{name}" if self._has_place(name) else "" for name in ETC)),
+            etc=Etc(*(f"{stage}/{name}" if self._has_place(name) else "" for name in etc.NAMES)),
             env=self._env,
             mounts=tuple(
                 Bound(f"{stage}/mount-{place}", mount.target, mount.read_only, file=not os.path.isdir(source))

@@ -2,10 +2,10 @@
 The capabilities of containers. Inside a user namespace they reach no further than what that namespace owns.
 """
 
-# The default set of the OCI runtimes, less three:
+# The default set of the OCI runtimes, less two:
 # MKNOD, which a user namespace does not have anyway: the nodes that a program needs are in /dev;
-# AUDIT_WRITE, which counts in the first user namespace only: libaudit takes that for "no audit";
-# NET_RAW, which forges packets for the neighbours on a bridge: ping works without, see the sysctls of the bundle.
+# AUDIT_WRITE, which counts in the first user namespace only: libaudit takes that for "no audit".
+# NET_RAW is for the ping of busybox; what else it is good for the filter of system calls forbids, see there.
 CONFINED = (
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
@@ -13,6 +13,7 @@ CONFINED = (
     "CAP_FSETID",
     "CAP_KILL",
     "CAP_NET_BIND_SERVICE",
+    "CAP_NET_RAW",
     "CAP_SETFCAP",
     "CAP_SETGID",
     "CAP_SETPCAP",

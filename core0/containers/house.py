@@ -13,6 +13,7 @@ from core0.corex_messages import Receiver
 from core0.corex_settings import Settings
 from core0.images.images import Images
 from core0.interfaces import IDispatched, ThreadRunner
+from core0.network.attachments import Attachments
 from core0.records import RecordSink
 
 
@@ -87,6 +88,7 @@ class Users(Protocol):
 @dataclass(frozen=True, slots=True)
 class House:
     """
+    :ivar networks: links and ports of containers.
     :ivar journal: where records go.
     :ivar run: folder of what the runtime keeps.
     :ivar family: the name that all cgroups of this core0's containers are below.
@@ -106,6 +108,7 @@ class House:
     users: Users
     dispatched: IDispatched
     in_thread: ThreadRunner
+    networks: Attachments
     journal: RecordSink
     run: str
     family: str

@@ -55,6 +55,12 @@ class Containers:
         self._spoiled: set[int] = set()  # slots of which something may still be in use
         self._machine: Machine | None = None
         self._boot = ""
+        house.networks.on_change = self._network_changed
+
+    def _network_changed(self, number: int) -> None:
+        container = self._containers.get(number)
+        if container is not None and container.phase == Phase.LIVE:
+            in_background(Steps(self._house, container).tell())
 
     async def recover(self, records: list[Record], unanswered: Collection[int]) -> None:
         """
@@ -77,7 +83,11 @@ class Containers:
         # before anything is heard of them: what is no errand is nobody's result
         await self._dispatcher.recover(self._containers)
         for container in list(self._containers.values()):
-            Steps(self._house, container).adopt()
+            steps = Steps(self._house, container)
+            steps.adopt()
+            wishes = container.record.request.wishes(container.number)
+            if wishes is not None and container.init is not None and not container.dying.happened:
+                await steps.go_on(container.init.pid, wishes)
             # what they had already they know
             for line in container.errands.again():
                 self._house.channels.send(container.number, line)
@@ -216,7 +226,9 @@ class Containers:
         """
         living = [each for _, each in sorted(self._containers.items()) if each.phase == Phase.LIVE]
         usages = await self._house.in_thread(_measure, living)
-        return {str(each.number): _description(each, usage) for each, usage in zip(living, usages, strict=True)}
+        networks = [await self._house.networks.described(each.number) for each in living]
+        described = zip(living, usages, networks, strict=True)
+        return {str(each.number): _description(each, usage, network) for each, usage, network in described}
 
     async def dispatch(self, number: int, command: Command, id: str) -> None:
         """
@@ -263,7 +275,7 @@ def _measure(containers: list[Container]) -> list[Usage]:
     ]
 
 
-def _description(container: Container, usage: Usage) -> dict[str, Any]:
+def _description(container: Container, usage: Usage, network: list[dict[str, Any]]) -> dict[str, Any]:
     record, request = container.record, container.record.request
     return {
         "cpu": usage.cpu,
@@ -274,8 +286,8 @@ def _description(container: Container, usage: Usage) -> dict[str, Any]:
         "plist": record.shown,
         "pid": record.init.pid if record.init else 0,
         "started": record.started,
-        "network": [],
-        "port": {},
+        "network": network,
+        "port": {port.host: port.port for port in request.ports},
         "mount": {mount.source: mount.target + (":ro" if mount.read_only else "") for mount in request.mounts},
     }
 

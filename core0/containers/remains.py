@@ -9,7 +9,7 @@ from twisted.logger import Logger
 
 from core0.containers import groups
 from core0.containers.house import House
-from core0.containers.steps import cgroups_of, runtime_id
+from core0.containers.steps import cgroups_of, runtime_id, zerotier_of
 from core0.errors import Core0Error
 from core0.images.removal import remove
 from core0.waiting import to_the_end
@@ -34,6 +34,7 @@ class Remains:
         """
         house, number = self._house, self._number
         try:
+            await house.networks.detach(number, zerotier_of(house, number))
             await to_the_end(house.in_thread(self._end))
             await self._silence()
             await to_the_end(house.in_thread(house.shelf.remove, number))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from core0.corex_settings import NO_LIMITS, Limits
+from core0.network.wishes import Port, Wish, Wishes
 
 
 class Mount(Struct, frozen=True):
@@ -25,6 +26,7 @@ class Request(Struct, frozen=True, kw_only=True):
 
     :ivar storage: of the contents; empty: ``store/`` beside the plist.
     :ivar hostname: empty for ``corex-<n>``.
+    :ivar zerotier: the id of a ZeroTier network; may be empty.
     """
 
     plist: str
@@ -35,9 +37,20 @@ class Request(Struct, frozen=True, kw_only=True):
     limits: Limits = NO_LIMITS
     privileged: bool = False
     host_network: bool = False
+    links: tuple[Wish, ...] = ()
+    ports: tuple[Port, ...] = ()
+    zerotier: str = ""
 
     def name(self, number: int) -> str:
         """
         The hostname of container ``number``.
         """
         return self.hostname or f"corex-{number}"
+
+    def wishes(self, number: int) -> Wishes | None:
+        """
+        What container ``number`` is to have of the network; None for nothing.
+        """
+        if not (self.links or self.ports or self.zerotier):
+            return None
+        return Wishes(self.links, self.ports, self.name(number), self.zerotier)

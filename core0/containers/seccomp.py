@@ -33,9 +33,12 @@ _ARCHITECTURES = {
 _NEW_NAMESPACES = (0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000)
 
 # unix, inet, inet6, netlink. The others are seldom used and often broken; vsock reaches past all namespaces to the
-# machine below this one, alg is the kernel's cryptography, packet takes a right that no container has.
-_FAMILIES = (1, 2, 10, 16)
+# machine below this one, alg is the kernel's cryptography, packet forges whatever neighbours on a bridge believe.
+_INET6 = 10
+_FAMILIES = (1, 2, _INET6, 16)
 _LAST_FAMILY = max(_FAMILIES)
+# Raw ones of inet are for ping. Those of inet6 could play the router, and the neighbour.
+_TYPES, _RAW, _ALL_TYPES = (1, 2, 5), 3, 0xF  # stream, datagram, sequenced packets
 
 # Linux, 32-bit Linux, with and without addresses that are always the same (gdb, setarch -R), and the question which
 _PERSONALITIES = (0x0, 0x8, 0x40000, 0x40008, 0x20000, 0x20008, 0xFFFFFFFF)
@@ -78,7 +81,11 @@ def _clone() -> Iterator[dict[str, Any]]:
 
 def _socket() -> Iterator[dict[str, Any]]:
     for family in range(_LAST_FAMILY + 1):
-        yield _rule("socket", ALLOW if family in _FAMILIES else EAFNOSUPPORT, 0, _MASKED, _LOW, family)
+        if family != _INET6:
+            yield _rule("socket", ALLOW if family in _FAMILIES else EAFNOSUPPORT, 0, _MASKED, _LOW, family)
+    for kind in (*_TYPES, _RAW):
+        both = _argument(0, _MASKED, _LOW, _INET6), _argument(1, _MASKED, _ALL_TYPES, kind)
+        yield _told("socket", EPERM if kind == _RAW else ALLOW, *both)
     # with the upper half not empty as well: they are refused, whatever the lower half says
     yield _rule("socket", EAFNOSUPPORT, 0, "SCMP_CMP_GT", _LAST_FAMILY, 0)
 
@@ -89,10 +96,20 @@ def _personality() -> Iterator[dict[str, Any]]:
 
 
 def _rule(name: str, action: str | int, index: int, operator: str, value: int, second: int) -> dict[str, Any]:
-    argument = {"index": index, "value": value, "valueTwo": second, "op": operator}
+    return _told(name, action, _argument(index, operator, value, second))
+
+
+def _argument(index: int, operator: str, value: int, second: int) -> dict[str, Any]:
+    return {"index": index, "value": value, "valueTwo": second, "op": operator}
+
+
+def _told(name: str, action: str | int, *arguments: dict[str, Any]) -> dict[str, Any]:
+    """
+    A rule for calls with all these arguments.
+    """
     if isinstance(action, int):
-        return {"names": [name], "action": ERRNO, "errnoRet": action, "args": [argument]}
-    return {"names": [name], "action": action, "args": [argument]}
+        return {"names": [name], "action": ERRNO, "errnoRet": action, "args": list(arguments)}
+    return {"names": [name], "action": action, "args": list(arguments)}
 
 
 class _Comparison(ctypes.Structure):

@@ -2,18 +2,21 @@
 The steps by which a container comes to be, each with its inverse.
 """
 
+import os
 import signal
 
 from twisted.internet.defer import TimeoutError
 from twisted.logger import Logger
 
-from core0.containers import groups
+from core0.containers import etc, groups
 from core0.containers.container import Container
 from core0.containers.house import House
 from core0.containers.nursery import Guest
 from core0.containers.orders import Join
+from core0.network.wishes import Wishes
 from core0.waiting import within
 
+ZEROTIER = "zerotier"  # folder of what that keeps
 SLACK = 5.0  # seconds beyond the grace of its jobs in which a CoreX has to end
 _log = Logger()
 
@@ -37,6 +40,7 @@ class Steps:
         self._open()
         self._undo_user()
         self._undo_run()
+        self._undo_network()
         self._undo_corex()
 
     async def folder(self) -> None:
@@ -109,6 +113,36 @@ class Steps:
         await house.in_thread(house.shelf.empty, self._number)
         await house.in_thread(groups.remove_empty, f"/{house.family}")
 
+    async def network(self, init: int, wishes: Wishes) -> None:
+        """
+        Its links and ports, and what its own files say about them.
+        """
+        self._undo_network()
+        await self._house.networks.attach(self._number, network_of(init), wishes, self._zerotier)
+        await self.tell()
+
+    @property
+    def _zerotier(self) -> str:
+        return zerotier_of(self._house, self._number)
+
+    async def go_on(self, init: int, wishes: Wishes) -> None:
+        """
+        With links and ports that a core0 before this one has made.
+        """
+        await self._house.networks.recover(self._number, network_of(init), wishes, self._zerotier)
+
+    async def tell(self) -> None:
+        """
+        Write which addresses it has into its own files.
+        """
+        attached = self._house.networks.attached(self._number)
+        name = self._container.record.request.name(self._number)
+        await self._house.in_thread(etc.write, self._house.shelf.place(self._number), name, attached)
+
+    def _undo_network(self) -> None:
+        home = self._zerotier if self._container.record.request.zerotier else ""
+        self._container.undo.push("its links and ports", lambda: self._house.networks.detach(self._number, home))
+
     async def join(self, guest: Guest, order: Join) -> int:
         """
         Have its CoreX go in.
@@ -137,6 +171,22 @@ class Steps:
         except TimeoutError:
             _log.warn("corex {number} does not end by itself; killing it", number=self._number)
             corex.signal(signal.SIGKILL)
+
+
+def network_of(init: int) -> str:
+    """
+    The path of a container's network namespace.
+
+    :param init: the pid of its first process.
+    """
+    return f"/proc/{init}/ns/net"
+
+
+def zerotier_of(house: House, number: int) -> str:
+    """
+    The folder of what ZeroTier keeps for a container.
+    """
+    return os.path.join(house.shelf.place(number), ZEROTIER)
 
 
 def runtime_id(house: House, number: int) -> str:

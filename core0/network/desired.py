@@ -15,11 +15,13 @@ from ipaddress import (
     ip_address,
     ip_interface,
 )
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
+
+from core0.network.host_machine import Lease
 
 Ip = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
@@ -76,6 +78,9 @@ class Link(Struct, frozen=True, kw_only=True):
     :ivar address: with the length of the prefix; empty: none is given to it.
     :ivar gateway: through which the container reaches everybody else; may be empty.
     :ivar hostname: under which others on the bridge find it; may be empty.
+    :ivar dhcp: a server of others, behind the bridge, gives it its address, and says what follows.
+    :ivar dns: who answers DNS.
+    :ivar domain: where names without a dot are looked for; may be empty.
     """
 
     container: int
@@ -85,6 +90,9 @@ class Link(Struct, frozen=True, kw_only=True):
     address: str = ""
     gateway: str = ""
     hostname: str = ""
+    dhcp: bool = False
+    dns: tuple[str, ...] = ()
+    domain: str = ""
 
     @property
     def host_name(self) -> str:
@@ -187,6 +195,20 @@ class Desired(Struct, frozen=True, kw_only=True):
         With some more.
         """
         return replace(self, links=(*self.links, *links))
+
+    def with_lease(self, container: int, index: int, lease: Lease | None) -> "Desired":
+        """
+        With what a server of others has given one of the links; None: it has nothing.
+        """
+        given: dict[str, Any] = {"address": "", "gateway": "", "dns": (), "domain": ""}
+        if lease is not None:
+            given["address"] = str(lease.address)
+            given["gateway"] = str(lease.gateway or "")
+            given["dns"] = tuple(map(str, lease.dns))
+            given["domain"] = lease.domain
+        found = (link.container == container and link.index == index for link in self.links)
+        links = (replace(link, **given) if here else link for here, link in zip(found, self.links, strict=True))
+        return replace(self, links=tuple(links))
 
     def with_forwards(self, forwards: Iterable[Forward]) -> "Desired":
         """

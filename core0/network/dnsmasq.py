@@ -1,17 +1,19 @@
 """
-What ``dnsmasq`` is told for a bridge: addresses to hand out, and names of containers. A function of what is desired.
+What ``dnsmasq`` is told for a bridge: addresses to hand out, and names of containers. Functions of what is desired.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from ipaddress import ip_address
 
-from core0.network.desired import Bridge, Desired, Ip, Link
+from core0.network.desired import Bridge, Ip, Link
 
 USER = "nobody"
 LEASE = "12h"
 MOST_LEASES = 65536
-LEASES, PID = "leases", "pid"  # files
+LEASES, PID, NAMES, HOSTS = "leases", "pid", "names", "hosts"  # files
+# where it sees its folder: it reads files anew as a user who cannot go where that really is
+SEEN = "/mnt"
 LARGEST = 16 << 20  # bytes of leases that are read
 
 
@@ -22,12 +24,21 @@ def hands_out(bridge: Bridge) -> bool:
     return bridge.subnet is not None and bool(bridge.subnet.start)
 
 
-def arguments(program: str, bridge: Bridge, desired: Desired, folder: str) -> list[str]:
+def around(unshare: str, folder: str) -> list[str]:
     """
-    The command line, all that there is: no file of settings is read.
+    The words before the command line, of what becomes it: its folder is at :data:`SEEN`, for it alone.
+    """
+    script = f'mount --bind -- "$0" {SEEN} && exec "$@"'
+    # what the host unmounts later goes here, too, so that it is not kept busy
+    return [unshare, "--mount", "--propagation", "slave", "--", "/bin/sh", "-c", script, folder]
+
+
+def arguments(program: str, bridge: Bridge, folder: str) -> list[str]:
+    """
+    The command line: no file of settings is read.
 
     :param bridge: one that hands out addresses.
-    :param folder: in which it keeps who has which address.
+    :param folder: in which it keeps who has which address, and is told of containers.
     """
     subnet = bridge.subnet
     assert subnet is not None
@@ -56,21 +67,19 @@ def arguments(program: str, bridge: Bridge, desired: Desired, folder: str) -> li
         *("--quiet-dhcp", "--quiet-dhcp6", "--quiet-ra"),
         *(["--enable-ra"] if network.version == 6 else []),
         f"--dhcp-range={subnet.start},{subnet.end},{length},{LEASE}",
-        *_known(desired.on(bridge.name)),
+        f"--addn-hosts={SEEN}/{NAMES}",
+        f"--dhcp-hostsfile={SEEN}/{HOSTS}",
     ]
 
 
-def _known(links: tuple[Link, ...]) -> Iterator[str]:
+def files(links: Sequence[Link]) -> dict[str, str]:
     """
-    Addresses that are taken, and the names of those who have them.
+    What it is told of containers, by the names of the files: their names, and their addresses, which nobody else gets.
+    It reads them when it starts, and on ``HUP``.
     """
-    for link in links:
-        ip = link.ip
-        if ip is None:
-            continue
-        yield f"--dhcp-host={link.hwaddr},{_bracketed(ip)}"
-        if link.hostname:
-            yield f"--host-record={link.hostname},{ip}"
+    known = [(link, link.ip) for link in links if link.ip is not None]
+    names = "".join(f"{ip} {link.hostname}\n" for link, ip in known if link.hostname)
+    return {NAMES: names, HOSTS: "".join(f"{link.hwaddr},{_bracketed(ip)}\n" for link, ip in known)}
 
 
 def _bracketed(ip: Ip) -> str:

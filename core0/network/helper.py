@@ -192,7 +192,8 @@ class Helper:
         Until it says so by the file with its pid, which it writes when it has all that it needs.
         """
         step = FIRST_LOOK
-        while self._recorded() != pid:
+        # 0: it has ended already, before anybody could be told its pid
+        while not pid or self._recorded() != pid:
             if protocol.ended.happened:
                 # its last words may still be in the pipe
                 await pause(self._reactor, FIRST_LOOK)

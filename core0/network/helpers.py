@@ -4,6 +4,7 @@ The programs that serve bridges: one ``dnsmasq`` for each bridge that hands out 
 
 import os
 import shutil
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.defer import DeferredLock
@@ -11,15 +12,10 @@ from twisted.logger import Logger
 
 from core0.interfaces import ThreadRunner
 from core0.network.desired import Bridge, Desired, Ip
-from core0.network.dnsmasq import LARGEST, LEASES, PID, arguments, hands_out, leased
+from core0.network.dnsmasq import LARGEST, LEASES, PID, arguments, around, files, hands_out, leased
 from core0.network.helper import PATH, Helper, NotServed
 from core0.reaper import Reaper
-from core0.redis.task import Task
 from core0.spawn import Surroundings
-from core0.waiting import Bell, pause
-
-PROGRAM, PACKAGE = "dnsmasq", "dnsmasq-base"
-GATHER = 0.1  # seconds in which changes of names are gathered
 
 
 class Helpers:
@@ -39,26 +35,22 @@ class Helpers:
         self._folder = folder
         self._helpers: dict[str, Helper] = {}
         self._desired = Desired()
-        self._changed = Bell()
         self._lock = DeferredLock()
-        self._task = Task("names of containers are not told any more")
-        self._telling = False
 
     def _place(self, name: str) -> str:
         return os.path.join(self._folder, name)
 
     async def make(self, desired: Desired) -> None:
         """
-        Have those that this takes, and no others. What is new about containers is told to them soon.
+        Have those that this takes, and no others, and tell them what is new about containers.
 
         :raises NotServed: one that is new does not start; nothing is left of it.
         """
         self._desired = desired
         async with self._lock:
             await self._make(desired)
-        if self._helpers:
-            self._changed.ring()
-            self._tell()
+            for name, helper in self._helpers.items():
+                await self._told(name, helper)
 
     async def _make(self, desired: Desired) -> None:
         wanted = {bridge.name: bridge for bridge in desired.bridges if hands_out(bridge)}
@@ -82,22 +74,20 @@ class Helpers:
                     await self._add(bridge)
                 except NotServed as error:
                     self._log.error("{bridge} is not served: {error}", bridge=bridge.name, error=error)
-        if self._helpers:
-            self._tell()
+                else:
+                    self._helpers[bridge.name].nudge()  # one that runs may know others
 
     async def _add(self, bridge: Bridge) -> None:
         place = self._place(bridge.name)
         try:
-            await self._in_thread(lambda: os.makedirs(place, mode=0o700, exist_ok=True))
+            await self._in_thread(_prepare, place, files(self._desired.on(bridge.name)))
         except OSError as error:
             raise NotServed(f"cannot make {place}: {error.strerror}") from error
-        program = shutil.which(PROGRAM, path=PATH)
-        if program is None:
-            raise NotServed(f"there is no {PROGRAM}; install the package {PACKAGE}")
-        helper = self._helpers[bridge.name] = Helper(
-            self._reactor, self._reaper, self._surroundings, os.path.join(place, PID)
-        )
-        await helper.start(arguments(program, bridge, self._desired, place))
+        pid, words = os.path.join(place, PID), around(_find("unshare", "util-linux"), place)
+        program = _find("dnsmasq", "dnsmasq-base")
+        helper = Helper(self._reactor, self._reaper, self._surroundings, pid, around=words)
+        self._helpers[bridge.name] = helper
+        await helper.start(arguments(program, bridge, place))
 
     async def _remove(self, name: str) -> None:
         helper = self._helpers.pop(name, None)
@@ -105,34 +95,15 @@ class Helpers:
             await helper.stop()
         await self._in_thread(lambda: shutil.rmtree(self._place(name), ignore_errors=True))
 
-    def _tell(self) -> None:
-        if not self._telling:
-            self._telling = True
-            self._task.start(self._keep_told())
-
-    async def _keep_told(self) -> None:
-        """
-        It learns of names only when it starts: so it is started again.
-        """
-        while True:
-            await self._changed.wait()
-            await pause(self._reactor, GATHER)
-            async with self._lock:
-                for name, helper in self._helpers.items():
-                    await self._told(name, helper)
-
     async def _told(self, name: str, helper: Helper) -> None:
-        bridge = self._desired.bridge(name)
-        if bridge is None:
-            return
-        argv = arguments(helper.argv[0], bridge, self._desired, self._place(name))
-        if argv == helper.argv:
-            return
-        await helper.stop()
+        """
+        By files, which it reads anew: nobody who asks for a name meanwhile goes without an answer.
+        """
         try:
-            await helper.start(argv)
-        except NotServed as error:
-            self._log.error("{bridge} is not served: {error}", bridge=name, error=error)
+            if await self._in_thread(_write, self._place(name), files(self._desired.on(name))):
+                helper.nudge()
+        except OSError as error:
+            self._log.error("{bridge} does not know its containers: {error}", bridge=name, error=error)
 
     async def leases(self, name: str) -> dict[Ip, str]:
         """
@@ -152,9 +123,46 @@ class Helpers:
         """
         Look after them no more. Those that serve containers are left running.
         """
-        self._task.stop()
         for name, helper in self._helpers.items():
             if self._desired.on(name):
                 helper.leave()
             else:
                 await helper.stop()
+
+
+def _find(program: str, package: str) -> str:
+    found = shutil.which(program, path=PATH)
+    if found is None:
+        raise NotServed(f"there is no {program}; install the package {package}")
+    return found
+
+
+def _prepare(place: str, texts: Mapping[str, str]) -> None:
+    os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
+    os.makedirs(place, mode=0o755, exist_ok=True)
+    os.chmod(place, 0o755)  # whatever the umask; what is around it lets nobody in
+    _write(place, texts)
+
+
+def _write(place: str, texts: Mapping[str, str]) -> bool:
+    """
+    :returns: whether any of the files says something else now.
+    """
+    written = [_replace(os.path.join(place, name), text) for name, text in texts.items()]
+    return any(written)
+
+
+def _replace(path: str, text: str) -> bool:
+    try:
+        with open(path, encoding="utf-8") as file:
+            if file.read() == text:
+                return False
+    except OSError:
+        pass
+    new = f"{path}.new"
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    with open(fd, "w", encoding="utf-8") as file:
+        os.fchmod(fd, 0o644)
+        file.write(text)
+    os.replace(new, path)
+    return True

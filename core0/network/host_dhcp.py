@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Callable
 from ipaddress import IPv4Interface
+from socket import gethostname
 from typing import Any
 
 from pyroute2.dhcp.client import AsyncDHCPClient, ClientConfig, randomized_increasing_backoff
@@ -61,11 +62,13 @@ class Client:
     Asks for one link.
 
     :param last: the address that the link had before; it is asked for first.
+    :param hostname: told to servers; empty: none is; None: the one of this machine.
     """
 
-    def __init__(self, link: str, listener: Listener, last: IPv4Interface | None) -> None:
+    def __init__(self, link: str, listener: Listener, last: IPv4Interface | None, hostname: str | None = None) -> None:
         self._link = link
         self._listener = listener
+        self._hostname = hostname
         self._last: GivenLease | None = None
         self._until = math.inf  # when that has run out, by the loop's clock
         self._unusable = ""
@@ -111,6 +114,7 @@ class Client:
             hook_timeout=HOOK_TIMEOUT,
             handle_signals=False,
             vendor_id="core0",
+            host_name=gethostname() if self._hostname is None else self._hostname,
         )
 
     async def _watch(self, client: AsyncDHCPClient) -> None:

@@ -2,16 +2,11 @@
 The thread in which all netlink and DHCP of the host's own network is, with an asyncio loop of its own.
 """
 
-import asyncio
-import logging
-import threading
 from collections.abc import Callable
 
-from core0.errors import ConfigError
 from core0.network.host_outcome import Outcome
 from core0.network.host_settings import read_settings
-
-LEAVE = 2.0  # seconds for clients to end
+from core0.network.loop_thread import LoopThread
 
 
 class Worker:
@@ -27,10 +22,7 @@ class Worker:
         self._path = path
         self._report = report
         self._ended = ended
-        self._thread = threading.Thread(target=self._run, name="core0-network", daemon=True)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop = asyncio.Event()
-        self._stopping = False
+        self._thread = LoopThread("core0-network", self._keep, self._over)
 
     def start(self) -> None:
         """
@@ -42,44 +34,17 @@ class Worker:
         """
         End soon; from any thread. What has been made stays.
         """
-        self._stopping = True
-        if self._loop is not None:
-            try:
-                self._loop.call_soon_threadsafe(self._stop.set)
-            except RuntimeError:
-                pass  # it has ended already
+        self._thread.stop()
 
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._main())
-        except Exception as error:
-            self._fail(f"the network is not looked after: {error!r}")
-        finally:
-            self._ended()
-
-    async def _main(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        if self._stopping:
-            return
-        try:
-            settings = read_settings(self._path)
-        except ConfigError as error:
-            self._fail(str(error).removeprefix(f"{self._path}: "))
-            return
-        # only now: a core0 without such a file does not load them
+    async def _keep(self) -> None:
+        settings = read_settings(self._path)
+        # only now: a core0 without such a file does not load it
         from core0.network.host_keeper import Keeper
 
-        # whoever can send packets could fill the log: what matters is told by outcomes
-        logging.getLogger("pyroute2").setLevel(logging.CRITICAL)
-        self._loop.set_exception_handler(lambda loop, context: None)
-        work = asyncio.create_task(Keeper(settings, lambda found: self._report(dict(found))).run())
-        stop = asyncio.create_task(self._stop.wait())
-        await asyncio.wait([work, stop], return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
-            work.result()
-        work.cancel()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        await asyncio.wait(others, timeout=LEAVE)
+        await Keeper(settings, lambda found: self._report(dict(found))).run()
 
-    def _fail(self, reason: str) -> None:
-        self._report({self._path: Outcome("", "failed", (), reason)})
+    def _over(self, reason: str) -> None:
+        if reason:
+            text = reason.removeprefix(f"{self._path}: ")
+            self._report({self._path: Outcome("", "failed", (), text)})
+        self._ended()

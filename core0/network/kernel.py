@@ -34,7 +34,7 @@ NODAD = 0x02  # IFA_F_NODAD: an IPv6 address that can be used at once, even whil
 NO_FIGURES = 0x8  # RTEXT_FILTER_SKIP_STATS
 UNICAST = 1  # of routes
 FORWARDING: dict[Version, str] = {4: "ipv4/ip_forward", 6: "ipv6/conf/all/forwarding"}
-ADVERTISED, ADVERTISED_ALWAYS = "1", "2"  # of accept_ra: not by who forwards, or even so
+IGNORED, ADVERTISED, ADVERTISED_ALWAYS = "0", "1", "2"  # of accept_ra: never; not by who forwards; even so
 
 
 class NotTaken(Core0Error):
@@ -122,6 +122,8 @@ class Netlink:
         netlink = self.socket
         if isinstance(step, MakeBridge):
             netlink.link("add", ifname=step.link, kind="bridge", address=step.hwaddr)
+            # who is at it is no router of the host
+            _set(f"ipv6/conf/{step.link}/accept_ra", IGNORED)
         elif isinstance(step, AddAddress):
             flags = NODAD if step.address.version == 6 else 0
             where = {"address": str(step.address.ip), "prefixlen": step.address.network.prefixlen}
@@ -242,4 +244,7 @@ def _setting(path: str) -> str:
 
 
 def _set(path: str, value: str) -> None:
-    (SETTINGS / path).write_text(value, encoding="ascii")
+    try:
+        (SETTINGS / path).write_text(value, encoding="ascii")
+    except FileNotFoundError:
+        pass  # no such protocol

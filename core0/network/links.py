@@ -2,40 +2,23 @@
 The links of a container: which addresses they get, and the pairs of ends that they are.
 """
 
-import ctypes
 import os
-import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from ipaddress import ip_address, ip_interface
-from typing import Any
 
 from core0.errors import Refusal
 from core0.messages import shown
 from core0.network.desired import Bridge, Desired, Interface, Ip, Link, Subnet
 from core0.network.dnsmasq import hands_out
-from core0.network.kernel import NODAD, Netlink, NotTaken, index_of, tried
+from core0.network.kernel import NODAD, Netlink, NotTaken, has_link, index_of, tried
 from core0.network.names import LONGEST, hwaddr_of, is_hostname, new_hwaddr
+from core0.network.namespaces import within
 from core0.network.plan import Kernel, KernelLink
+from core0.network.wishes import GIVEN, Wish
 
-GIVEN = "dhcp"  # an address of those that the bridge hands out
-CLONE_NEWNET = 0x40000000
 METRIC = 100  # of a container's first default route; each further one is behind those before it
 MOST = 64  # links of a container
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """
-    A link to a bridge as it is asked for.
-
-    :ivar address: with the length of the prefix; ``dhcp``; empty for none; None: one if the bridge hands out some.
-    :ivar free: whichever nobody has, even if the bridge hands out none.
-    """
-
-    bridge: str
-    address: str | None = None
-    free: bool = False
 
 
 def links_of(
@@ -66,6 +49,7 @@ def links_of(
             address=str(interface) if interface is not None else "",
             gateway=_gateway(interface, bridge, known) if interface is not None else "",
             hostname=hostname if is_hostname(hostname) else "",
+            dhcp=wish.address == GIVEN and not hands_out(bridge),
         )
         if len(link.host_name) > LONGEST or link.host_name in kernel.links:
             raise Refusal(409, f"{field}: there is a link {link.host_name} already; remove it")
@@ -86,14 +70,12 @@ def _address(
     field: str, wish: Wish, bridge: Bridge, desired: Desired, known: KernelLink, leased: Collection[Ip]
 ) -> Interface | None:
     subnet = bridge.subnet
-    if wish.free or wish.address == GIVEN or (wish.address is None and hands_out(bridge)):
-        if subnet is None or not (wish.free or hands_out(bridge)):
-            raise Refusal(400, f"{field}: {bridge.name} hands out no addresses; name one, or create it with dnsmasq")
+    if subnet is not None and (wish.free or (wish.address in (GIVEN, None) and hands_out(bridge))):
         chosen = free_address(subnet, {*_taken(desired, bridge.name), *leased})
         if chosen is None:
             raise Refusal(409, f"{field}: {bridge.name} has no address left to hand out")
         return chosen
-    if not wish.address:
+    if not wish.address or wish.address == GIVEN:
         return None
     own = {address.ip for address in known.addresses}
     return _static(field, wish.address, bridge, {*_taken(desired, bridge.name), *own, *leased})
@@ -149,12 +131,13 @@ def free_address(subnet: Subnet, taken: Collection[Ip]) -> Interface | None:
     return ip_interface(f"{ip}/{network.prefixlen}")
 
 
-def plug_all(netlink: Netlink, links: Sequence[Link], path: str, back: bool) -> None:
+def plug_all(netlink: Netlink, links: Sequence[Link], path: str, back: bool, anew: bool = False) -> None:
     """
     Make links.
 
     :param path: of the container's network namespace.
     :param back: see :class:`core0.network.plan.Join`.
+    :param anew: their other ends may be in a network that is gone, or nobody's any more.
     :raises NotTaken: the kernel does not take one of them; those before it are left.
     """
     if not links:
@@ -165,6 +148,8 @@ def plug_all(netlink: Netlink, links: Sequence[Link], path: str, back: bool) -> 
         raise NotTaken(f"cannot enter the network of the container: {(error.strerror or '').lower()}") from error
     try:
         for link in links:
+            if anew:
+                within(namespace, partial(_remove, link))
             plug(netlink, link, namespace, back=back)
     finally:
         os.close(namespace)
@@ -194,6 +179,17 @@ def plug(netlink: Netlink, link: Link, namespace: int, *, back: bool) -> None:
         raise
 
 
+def _remove(link: Link) -> None:
+    """
+    In the namespace of the container: its end goes, if it is there.
+    """
+    from pyroute2 import IPRoute
+
+    if has_link(link.inside_name):
+        with IPRoute() as netlink:
+            tried(f"remove {link.inside_name}", netlink.link, "del", index=index_of(link.inside_name))
+
+
 def _set_up(link: Link) -> None:
     """
     In the namespace of the container: its end is up, with its address, and leads to everybody.
@@ -216,34 +212,14 @@ def _set_up(link: Link) -> None:
             tried(f"lead to {link.gateway}", netlink.route, "add", oif=index_of(link.inside_name), **route)
 
 
-def within(namespace: int, work: Callable[[], None]) -> None:
-    """
-    Do something in another network namespace, in a thread that ends with it: there is no way back that cannot fail.
-
-    :raises NotTaken: it could not be entered.
-    """
-    raised: list[BaseException] = []
-
-    def enter() -> None:
-        try:
-            libc = ctypes.CDLL(None, use_errno=True)
-            if libc.setns(namespace, CLONE_NEWNET):
-                reason = os.strerror(ctypes.get_errno()).lower()
-                raise NotTaken(f"cannot enter the network of the container: {reason}")
-            work()
-        except BaseException as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=enter, name="core0-inside")
-    thread.start()
-    thread.join()
-    if raised:
-        raise raised[0]
-
-
 def resolvers(links: Sequence[Link], desired: Desired) -> list[str]:
     """
-    Who answers DNS to a container: the bridges that hand out addresses.
+    Who answers DNS to a container: the bridges that hand out addresses, or whom a server of others has named.
     """
-    bridges: list[Any] = [desired.bridge(link.bridge) for link in links if link.gateway]
-    return [str(bridge.subnet.interface.ip) for bridge in bridges if bridge is not None and hands_out(bridge)]
+    found: list[str] = []
+    for link in links:
+        bridge = desired.bridge(link.bridge)
+        if bridge is not None and bridge.subnet is not None and link.gateway and hands_out(bridge):
+            found.append(str(bridge.subnet.interface.ip))
+        found += link.dns
+    return list(dict.fromkeys(found))

@@ -7,7 +7,6 @@ import os
 from collections.abc import Awaitable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
@@ -24,27 +23,16 @@ from core0.network.desired import Bridge, Desired, Forward, Ip, Link, Subnet
 from core0.network.dnsmasq import hands_out
 from core0.network.helper import NotServed
 from core0.network.helpers import Helpers
+from core0.network.host_machine import Lease
 from core0.network.kernel import Netlink, NotTaken
-from core0.network.links import Wish, links_of, plug_all, resolvers
-from core0.network.names import is_plain, new_hwaddr
+from core0.network.links import links_of, plug_all, resolvers
+from core0.network.names import new_hwaddr
 from core0.network.nft import Firewall, NotRuled
 from core0.network.plan import Kernel, Remove, Step, difference, withdrawal
-from core0.network.ports import MOST, Port, check_free
+from core0.network.ports import check_free, forwards_of
 from core0.network.store import FILE, Store
+from core0.network.wishes import Wish, Wishes
 from core0.waiting import to_the_end
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """
-    What a container is to have.
-
-    :ivar hostname: under which its neighbours find it.
-    """
-
-    links: Sequence[Wish] = ()
-    ports: Sequence[Port] = ()
-    hostname: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +124,7 @@ class Networks:
             await to_the_end(self._create(Bridge(name=name, hwaddr=hwaddr or new_hwaddr(), subnet=subnet)))
 
     async def _create(self, bridge: Bridge) -> None:
-        with _refusals():
+        with refusals():
             kernel = await self._look()
             check_bridge(bridge, self._desired, kernel)
             await self._make(self._desired.with_bridge(bridge), kernel)
@@ -145,7 +133,7 @@ class Networks:
         """
         See :class:`core0.interfaces.INetworks`.
         """
-        with _refusals():
+        with refusals():
             kernel = await self._look()
         return sorted(link.name for link in kernel.links.values() if link.kind == "bridge")
 
@@ -157,7 +145,7 @@ class Networks:
             await to_the_end(self._delete(name))
 
     async def _delete(self, name: str) -> None:
-        with _refusals():
+        with refusals():
             kernel = await self._look()
             check_removal(name, self._desired, kernel)
             await self._remove(self._desired.without_bridge(name), kernel, name)
@@ -174,22 +162,68 @@ class Networks:
             return await to_the_end(self._attach(container, namespace, wishes))
 
     async def _attach(self, container: int, namespace: str, wishes: Wishes) -> Attached:
-        with _refusals():
-            kernel = seen = await self._look()
-            desired, wished = self._desired, wishes.links
-            if wishes.ports and not wished:
-                desired, seen = with_default(desired, kernel, self._subnet)
-                wished = [Wish(DEFAULT, free=True)]
-            leased: set[Ip] = set()
-            for bridge in desired.bridges:
-                if hands_out(bridge) and any(wish.bridge == bridge.name for wish in wished):
-                    leased |= set(await self._helpers.leases(bridge.name))
-            links = links_of(container, wishes.hostname, wished, desired, seen, leased)
-            forwards = _forwards(container, wishes.ports, links)
-            await self._in_thread(check_free, forwards, desired)
-            after = desired.with_links(links).with_forwards(forwards)
+        with refusals():
+            kernel = await self._look()
+            after = await self._planned(container, wishes, kernel)
+            links = [link for link in after.links if link.container == container]
             await self._make(after, kernel, links, namespace)
-        return Attached(links, forwards, resolvers(links, after))
+        return self.attached(container)
+
+    async def check(self, wishes: Wishes) -> None:
+        """
+        Whether a container could have them now.
+
+        :raises Refusal: as :meth:`attach`.
+        """
+        with refusals():
+            await self._planned(0, wishes, await self._look())
+
+    async def _planned(self, container: int, wishes: Wishes, kernel: Kernel) -> Desired:
+        """
+        What is desired once a container has what it is to have.
+        """
+        desired, wished = self._desired, wishes.links
+        if wishes.uplink:
+            desired, kernel = with_default(desired, kernel, self._subnet)
+            wished = [Wish(DEFAULT, free=True)]
+        leased: set[Ip] = set()
+        for bridge in desired.bridges:
+            if hands_out(bridge) and any(wish.bridge == bridge.name for wish in wished):
+                leased |= set(await self._helpers.leases(bridge.name))
+        links = links_of(container, wishes.hostname, wished, desired, kernel, leased)
+        forwards = forwards_of(container, wishes.ports, links)
+        await self._in_thread(check_free, forwards, desired)
+        return desired.with_links(links).with_forwards(forwards)
+
+    async def mend(self, container: int, namespace: str) -> None:
+        """
+        Make those links of a container anew that are not there any more: somebody has removed them, or the network that
+        their other ends were in is gone.
+
+        :raises Refusal: 503, it failed.
+        """
+        async with self._lock:
+            await to_the_end(self._mend(container, namespace))
+
+    async def _mend(self, container: int, namespace: str) -> None:
+        with refusals():
+            kernel = await self._look()
+            attached = self.attached(container)
+            missing = [link for link in attached.links if link.host_name not in kernel.links]
+            await self._in_thread(plug_all, self._netlink, missing, namespace, bool(attached.forwards), True)
+
+    async def leased(self, container: int, index: int, lease: Lease | None) -> None:
+        """
+        A server of others has given a container's link an address, or taken it.
+
+        :raises Refusal: 503, it cannot be written down.
+        """
+        async with self._lock:
+            after = self._desired.with_lease(container, index, lease)
+            if after != self._desired:
+                with refusals():
+                    await self._in_thread(self._store.save, after)
+                self._desired = after
 
     async def detach(self, container: int) -> None:
         """
@@ -204,7 +238,7 @@ class Networks:
         after = self._desired.without_container(container)
         if after == self._desired:
             return
-        with _refusals():
+        with refusals():
             await self._remove(after, await self._look())
 
     def attached(self, container: int) -> Attached:
@@ -276,42 +310,8 @@ class Networks:
                 self._log.failure("the network is not as it was", Failure())
 
 
-def _forwards(container: int, ports: Sequence[Port], links: Sequence[Link]) -> list[Forward]:
-    """
-    To the first address of each kind that the container has, and that the host reaches.
-    """
-    if len(ports) > MOST:
-        raise Refusal(400, f"arguments.port: expected at most {MOST}, got {len(ports)}")
-    targets: dict[int, Link] = {}
-    for link in links:
-        if link.ip is not None and link.gateway and is_plain(link.bridge):
-            targets.setdefault(link.ip.version, link)
-    found: list[Forward] = []
-    for port in ports:
-        chosen = [link for link in targets.values() if _can_lead(port, link)]
-        if not chosen:
-            text = "needs a link to a bridge that has an address in the same network as the container"
-            raise Refusal(400, f"arguments.port: {port.host_port}: {text}")
-        for link in chosen:
-            forward = Forward(
-                container=container,
-                host_port=port.host_port,
-                port=port.port,
-                address=str(link.ip),
-                bridge=link.bridge,
-                host_address=port.host_address,
-                protocol=port.protocol,
-            )
-            found.append(forward)
-    return found
-
-
-def _can_lead(port: Port, link: Link) -> bool:
-    return not port.host_address or (link.ip is not None and ip_address(port.host_address).version == link.ip.version)
-
-
 @contextmanager
-def _refusals() -> Iterator[None]:
+def refusals() -> Iterator[None]:
     """
     What goes wrong below, as clients hear it.
     """

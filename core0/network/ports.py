@@ -7,29 +7,17 @@ import os
 import re
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
 from ipaddress import ip_address
 
 from core0.errors import Refusal
 from core0.messages import shown
-from core0.network.desired import Desired, Forward, Transport
+from core0.network.desired import Desired, Forward, Link
+from core0.network.names import is_plain
+from core0.network.wishes import Port
 
 LAST = 65535
 MOST = 1000  # of a container
 _HOST = re.compile(r"(?:(?P<address>[0-9.]+|\[[0-9A-Fa-f:.]+\]):)?(?P<port>[0-9]{1,5})(?:/(?P<protocol>tcp|udp))?")
-
-
-@dataclass(frozen=True, slots=True)
-class Port:
-    """
-    :ivar host_address: one of the host; empty: every one.
-    :ivar port: of the container.
-    """
-
-    host_port: int
-    port: int
-    host_address: str = ""
-    protocol: Transport = "tcp"
 
 
 def parse(host: str, container: int) -> Port:
@@ -55,6 +43,40 @@ def parse(host: str, container: int) -> Port:
     # the one that stands for all
     text = "" if ip is None or ip.is_unspecified else str(ip)
     return Port(int(found["port"]), container, text, "udp" if found["protocol"] == "udp" else "tcp")
+
+
+def forwards_of(container: int, ports: Sequence[Port], links: Sequence[Link]) -> list[Forward]:
+    """
+    To the first address of each kind that the container has, and that the host reaches.
+    """
+    if len(ports) > MOST:
+        raise Refusal(400, f"arguments.port: expected at most {MOST}, got {len(ports)}")
+    targets: dict[int, Link] = {}
+    for link in links:
+        if link.ip is not None and link.gateway and is_plain(link.bridge):
+            targets.setdefault(link.ip.version, link)
+    found: list[Forward] = []
+    for port in ports:
+        chosen = [link for link in targets.values() if _can_lead(port, link)]
+        if not chosen:
+            text = "needs a link to a bridge that has an address in the same network as the container"
+            raise Refusal(400, f"arguments.port: {port.host_port}: {text}")
+        for link in chosen:
+            forward = Forward(
+                container=container,
+                host_port=port.host_port,
+                port=port.port,
+                address=str(link.ip),
+                bridge=link.bridge,
+                host_address=port.host_address,
+                protocol=port.protocol,
+            )
+            found.append(forward)
+    return found
+
+
+def _can_lead(port: Port, link: Link) -> bool:
+    return not port.host_address or (link.ip is not None and ip_address(port.host_address).version == link.ip.version)
 
 
 def check_free(forwards: Sequence[Forward], desired: Desired) -> None:

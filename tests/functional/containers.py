@@ -43,10 +43,10 @@ OWNED = 1234  # user and group of /data/owned in the image
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nsomebody:x:1234:1234::/home:/bin/sh\n"
 APPLETS = """
     [ ash base64 basename cat chgrp chmod chown cp cut date dd df dirname dmesg du echo egrep env expr false find free
-    grep head hostname id ifconfig ip kill killall link ln ls md5sum mkdir mkfifo mknod mktemp mount mv nc nice nohup
-    nproc nslookup pgrep pidof ping printenv printf ps pwd readlink realpath rm rmdir sed seq setsid sh sha256sum sleep
-    sort stat stty su sync tail tar tee telnet test time timeout top touch tr true truncate tty umount uname uniq unlink
-    uptime usleep vi wc wget which whoami xargs yes
+    grep head hostname httpd id ifconfig ip kill killall link ln ls md5sum mkdir mkfifo mknod mktemp mount mv nc nice
+    nohup nproc nslookup pgrep pidof ping printenv printf ps pwd readlink realpath rm rmdir sed seq setsid sh sha256sum
+    sleep sort stat stty su sync tail tar tee telnet test time timeout top touch tr true truncate tty umount uname uniq
+    unlink uptime usleep vi wc wget which whoami xargs yes
     """
 
 
@@ -276,10 +276,17 @@ class FirstProcess:
         self._thread.start()
 
     def _reap(self) -> None:
-        while not self._stopped.wait(0.01):
-            for word in _text(Path(f"/proc/self/task/{os.getpid()}/children")).split():
-                if int(word) != self._spared() and not lives(word):
-                    os.waitpid(int(word), os.WNOHANG)
+        ended: set[int] = set()
+        while not self._stopped.wait(0.05):
+            pids = map(int, _text(Path(f"/proc/self/task/{os.getpid()}/children")).split())
+            dead = {pid for pid in pids if pid != self._spared() and not lives(pid)}
+            # what the tests themselves have started they wait for at once
+            for pid in dead & ended:
+                try:
+                    os.waitpid(pid, os.WNOHANG)
+                except ChildProcessError:
+                    pass
+            ended = dead
 
     def close(self) -> None:
         """

@@ -22,9 +22,9 @@ from core0.agent import in_pool
 from core0.errors import Refusal
 from core0.network.building import build
 from core0.network.desired import Subnet
-from core0.network.links import Wish
-from core0.network.networks import Networks, Wishes
+from core0.network.networks import Networks
 from core0.network.ports import parse
+from core0.network.wishes import Wish, Wishes
 from core0.reaper import Reaper
 from core0.spawn import Surroundings
 

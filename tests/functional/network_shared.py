@@ -20,6 +20,7 @@ from tests.functional.shared import lives, missing, need_root
 
 KINDS = ("net", "mnt")
 PROGRAMS = ("unshare", "nsenter", "ip", "nft")
+CGROUPS = "/sys/fs/cgroup"
 # sends as many bytes as it is asked for, and counts those that it gets; says who has asked
 SERVER = """
     import socket, sys
@@ -83,8 +84,9 @@ class Host:
         self._programs: list[subprocess.Popen[str]] = []
         try:
             eventually(self._is_there, "a namespace")
-            # it shows the links of the namespace in which it was mounted
-            self.run("mount", "-t", "sysfs", "sysfs", "/sys")
+            # it shows the links of the namespace in which it was mounted; cgroups stay those of this machine
+            script = f"mount --rbind {CGROUPS} /mnt && mount -t sysfs sysfs /sys && mount --rbind /mnt {CGROUPS}"
+            self.run("sh", "-c", f"{script} && umount -R /mnt")
             self.ip("link", "set", "lo", "up")
         except BaseException:
             self.close()
@@ -207,6 +209,17 @@ class Host:
         if program.stdout.readline() != "ready\n":
             raise AssertionError(f"cannot listen at {address}, {kind} {port}")
 
+    def end_served(self) -> None:
+        """
+        End those programs.
+        """
+        while self._programs:
+            program = self._programs.pop()
+            program.kill()
+            program.wait()
+            if program.stdout is not None:
+                program.stdout.close()
+
     def ask(self, address: str, kind: str, port: int, size: int = 1 << 20) -> str:
         """
         Send so many bytes and have them back; gives the address that the other side has seen.
@@ -218,15 +231,30 @@ class Host:
         """
         All of it is gone with the processes that are in it.
         """
-        for program in self._programs:
-            program.kill()
-            program.wait()
-            if program.stdout is not None:
-                program.stdout.close()
+        self.end_served()
         self._keeper.kill()
         self._keeper.wait()
         if self._keeper.stderr is not None:
             self._keeper.stderr.close()
+
+
+class Broken:
+    """
+    A program of a host that fails, for a while.
+    """
+
+    def __init__(self, host: Host, program: str, folder: Path, *, mode: int = 0o755) -> None:
+        self._host = host
+        self._path = host.run("sh", "-c", f"command -v {program}").strip()
+        self._broken = folder / program
+        self._broken.write_text(f"#!/bin/sh\necho {program} is broken >&2\nexit 1\n")
+        self._broken.chmod(mode)
+
+    def __enter__(self) -> None:
+        self._host.run("mount", "--bind", str(self._broken), self._path)
+
+    def __exit__(self, *exception: object) -> None:
+        self._host.run("umount", self._path)
 
 
 class Connected(Daemon):
@@ -235,14 +263,14 @@ class Connected(Daemon):
     """
 
     def __init__(self, host: Host, config: str = "") -> None:
-        self._host = host
+        self.host = host
         super().__init__(config)
 
     def command(self) -> list[str]:
         """
         Its command line, in the namespaces.
         """
-        return [*self._host.inside(), *super().command()]
+        return [*self.host.inside(), *super().command()]
 
     def close(self) -> None:
         """

@@ -120,8 +120,6 @@ class LinkTests(LinksTestCase):
             (400, "bridge[1]: expected an address of a host", ["br0", "10.7.0.255/24"]),
             (400, "bridge[1]: expected an address with a length", ["br0", "10.7.0.9"]),
             (400, "bridge[1]: expected an address with a length", ["br0", "x" * 300]),
-            (400, "bridge[1]: br0 hands out no addresses", ["br0", "dhcp"]),
-            (400, "bridge[1]: bare hands out no addresses", ["bare", "dhcp"]),
         ):
             self.refused(code, about, "attach", 2, pid, [["br0", "10.7.0.9/24"], link], {}, "")
         self.refused(503, "cannot enter the network of the container", "attach", 2, 2**30, [["br0"]], {}, "")

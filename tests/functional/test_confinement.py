@@ -142,8 +142,8 @@ class KernelTests(ConfinementCase):
 
     def test_calls(self) -> None:
         """
-        Mounts, namespaces, modules, keys, bpf, io_uring, devices, raw sockets, the machine's settings: all are refused
-        to root in a container, and it is where it was.
+        Mounts, namespaces, modules, keys, bpf, io_uring, devices, forged packets, the machine's settings: all are
+        refused to root in a container, and it is where it was.
         """
         found = self.probed(self.number, "kernel")
         found = {name: error for name, error in found.items() if error == 0 or error != NOT_THERE.get(name)}

@@ -147,7 +147,7 @@ static void ask_kernel(void) {
     tell("iopl", syscall(SYS_iopl, 3));
     tell("ioperm", syscall(SYS_ioperm, 0, 1, 1));
     tell("packet", socket(AF_PACKET, SOCK_RAW, 0));
-    tell("raw", socket(AF_INET, SOCK_RAW, 1));
+    tell("raw", socket(AF_INET6, SOCK_RAW, 58));
     tell("vsock", socket(40, SOCK_STREAM, 0));
     tell("alg", socket(AF_ALG, SOCK_SEQPACKET, 0));
     tell("block device", mknod("/data/disk", S_IFBLK | 0666, makedev(254, 0)));

@@ -10,13 +10,15 @@ from hypothesis import strategies as st
 from msgspec import Raw
 from twisted.trial.unittest import SynchronousTestCase
 
-from core0.commands.corex import MAX_VARIABLE, CreateArguments, DispatchArguments, TerminateArguments
+from core0.commands.corex import DispatchArguments, TerminateArguments
+from core0.commands.create_arguments import MAX_VARIABLE, CreateArguments
 from core0.containers.nursery import MAX_ORDER
 from core0.containers.orders import Join, Prepare
 from core0.containers.request import Mount
 from core0.containers.rootfs import Bind, Setup
 from core0.corex_settings import Limits, Settings
 from core0.errors import Refusal
+from core0.network.wishes import Wish
 from core0.reading import read_arguments
 
 PLIST = "/images/base.plist"
@@ -189,13 +191,52 @@ class CreateTests(SynchronousTestCase):
         for name, value in (("memory", 1), ("memory", "1g"), ("cpu", 0), ("cpu", -1), ("pids", 0), ("pids", 1.5)):
             self.refused(f"limits.{name}", limits={name: value})
 
-    def test_later(self) -> None:
+    def test_links(self) -> None:
         """
-        What containers cannot have yet is refused by name, not passed over.
+        A link is the name of a bridge, with or without an address, or with one that is handed out.
         """
-        self.refused("network", network={"bridge": ["br0"]})
-        self.refused("port", port={"8080": 80})
-        self.assertEqual(PLIST, read(plist=PLIST, network={}, port={}).request().plist)
+        bridges = ["br0", ["br1", "10.0.0.2/24"], ["br2", "dhcp"], ["br3", ""], ["br4"]]
+        request = read(plist=PLIST, network={"bridge": bridges, "zerotier": "8056C2E21C000001"}).request()
+        wishes = Wish("br0"), Wish("br1", "10.0.0.2/24"), Wish("br2", "dhcp"), Wish("br3", ""), Wish("br4")
+        self.assertEqual((wishes, "8056c2e21c000001"), (request.links, request.zerotier))
+        for empty in ({}, {"bridge": [], "zerotier": ""}, {"bridge": None, "zerotier": None}, None):
+            self.assertIsNone(read(plist=PLIST, network=empty).request().wishes(1))
+
+    def test_wrong_links(self) -> None:
+        """
+        What is no link is refused by its place in the list.
+        """
+        for place, wrong in enumerate(([], ["br0", "dhcp", ""], "", ["", "dhcp"], [[]], 5, {"br0": ""})):
+            bridges = ["br0"] * place
+            self.refused(f"network.bridge[{place}]", network={"bridge": [*bridges, wrong]})
+        self.refused("network.bridge", network={"bridge": "br0"})
+        self.refused("network.bridge", network={"bridge": ["br0"] * 65})
+        self.refused("network", network=["br0"])
+        for wrong in ("8056c2e21c00000", "8056c2e21c0000011", "8056c2e21c00000g", "../../../../etc/"):
+            self.refused("network.zerotier", network={"zerotier": wrong})
+
+    def test_ports(self) -> None:
+        """
+        A port is one of the host, with or without its address and its protocol.
+        """
+        given = {"8080": 80, "127.0.0.1:8081": 81, "[2001:db8::1]:8082": 82, "53/udp": 53, "0.0.0.0:8083/tcp": 83}
+        request = read(plist=PLIST, port=given).request()
+        shown = {"8080": 80, "127.0.0.1:8081": 81, "[2001:db8::1]:8082": 82, "53/udp": 53, "8083": 83}
+        self.assertEqual(shown, {port.host: port.port for port in request.ports})
+        for wrong in ("", "0", "65536", "80:80", "-1", "80/sctp", "host:80", "::1:80", "999.0.0.1:80", " 80"):
+            self.refused("port", port={wrong: 80})
+        for number in (0, 65536, -1, "80", 80.5, None):
+            self.refused("port", port={"80": number})
+        self.refused("port", port={str(number): 80 for number in range(1, 1002)})
+
+    def test_host_network(self) -> None:
+        """
+        Who has the network of the host has no links and ports of its own.
+        """
+        self.refused("network.bridge", host_network=True, network={"bridge": ["br0"]})
+        self.refused("network.zerotier", host_network=True, network={"zerotier": "8056c2e21c000001"})
+        self.refused("port", host_network=True, port={"8080": 80})
+        self.assertTrue(read(plist=PLIST, host_network=True, network={}, port={}).request().host_network)
 
     @given(st.dictionaries(st.sampled_from(CreateArguments.__struct_fields__), ANYTHING))
     def test_anything(self, arguments: dict[str, Any]) -> None:

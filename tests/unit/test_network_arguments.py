@@ -12,7 +12,8 @@ from core0.commands.bridge import CreateArguments
 from core0.errors import Refusal
 from core0.network import subnets
 from core0.network.names import check_hwaddr, check_name, is_hostname, is_plain, new_hwaddr
-from core0.network.ports import Port, parse
+from core0.network.ports import parse
+from core0.network.wishes import Port
 from core0.reading import read_arguments
 from tests.work import raw
 

@@ -8,9 +8,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from core0.errors import Refusal
 from core0.network.desired import Desired, Link
-from core0.network.dnsmasq import arguments, leased
-from core0.network.links import Wish, free_address, links_of
+from core0.network.dnsmasq import arguments, files, leased
+from core0.network.links import free_address, links_of
 from core0.network.plan import Kernel, KernelLink
+from core0.network.wishes import Wish
 from tests.unit.network import BARE, BR0, LINK, MAC, SERVED
 
 KERNEL = Kernel({name: KernelLink(name, 1, kind="bridge") for name in ("br0", "br9", "bare", "other")})
@@ -85,19 +86,18 @@ class DnsmasqTests(SynchronousTestCase):
         The program serves its bridge alone, with the addresses in its range, and knows of those that are taken.
         """
         link = Link(container=4, index=0, bridge="br9", hwaddr=MAC, address="10.9.0.10/24", hostname="four")
-        words = arguments("/dnsmasq", SERVED, DESIRED.with_links([link, LINK]), "/state/br9")
+        words = arguments("/dnsmasq", SERVED, "/state/br9")
         for word in (
             "--interface=br9",
             "--except-interface=lo",
             "--conf-file=/dev/null",
             "--user=nobody",
             "--dhcp-range=10.9.0.10,10.9.0.12,255.255.255.0,12h",
-            f"--dhcp-host={MAC},10.9.0.10",
-            "--host-record=four,10.9.0.10",
             "--dhcp-leasefile=/state/br9/leases",
         ):
             self.assertIn(word, words)
-        self.assertFalse([word for word in words if "10.7.0" in word])
+        told = {"names": "10.9.0.10 four\n", "hosts": f"{MAC},10.9.0.10\n"}
+        self.assertEqual(told, files(DESIRED.with_links([link, LINK]).on("br9")))
 
     def test_leases(self) -> None:
         """

@@ -174,13 +174,14 @@ class ProgramTests(SynchronousTestCase):
             self.assertEqual(0, os.waitpid(pid, 0)[1])
             self.assertEqual({"thread", "process", "sockets"}, set(out.read_text().split()))
 
-    @given(st.integers(0, (1 << 64) - 1))
-    def test_instructions(self, argument: int) -> None:
+    @given(st.integers(0, (1 << 64) - 1) | st.sampled_from([10, 1 << 32 | 10]), st.integers(0, (1 << 64) - 1))
+    def test_instructions(self, argument: int, kind: int) -> None:
         """
-        No argument of socket makes another family than the four that are allowed reach the kernel.
+        No arguments of socket make another family than the four that are allowed reach the kernel, nor raw IPv6.
         """
-        allowed = (argument & 0xFFFFFFFF) in (1, 2, 10, 16)
-        self.assertEqual(allowed, run(TEXT, 41, argument) == 0x7FFF0000)
+        family = argument & 0xFFFFFFFF
+        allowed = family in (1, 2, 16) or (family == 10 and kind & 0xF in (1, 2, 5))
+        self.assertEqual(allowed, run(TEXT, 41, argument, kind) == 0x7FFF0000)
 
     @given(st.integers(0, (1 << 64) - 1))
     def test_clone(self, flags: int) -> None:
@@ -205,11 +206,11 @@ class ProgramTests(SynchronousTestCase):
         self.assertIn("ABACUS", str(error))
 
 
-def run(text: bytes, number: int, first: int, architecture: int = 0xC000003E) -> int:
+def run(text: bytes, number: int, first: int, second: int = 0, architecture: int = 0xC000003E) -> int:
     """
     What a program says to a call, as the kernel would run it.
     """
-    data = struct.pack("<IIQ6Q", number, architecture, 0, first, 0, 0, 0, 0, 0)
+    data = struct.pack("<IIQ6Q", number, architecture, 0, first, second, 0, 0, 0, 0)
     place = accumulator = 0
     memory = [0] * 16
     while True:
