@@ -40,6 +40,7 @@ class Daemon:
     :param config: TOML besides ``[core] state_dir`` and ``run_dir``, which are its own; may begin with keys of
         ``[core]``.
     :param user: run as this uid and gid.
+    :ivar environment: variables of its own.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Daemon:
         self.config = self.folder / "core0.toml"
         self.user = user
         self.limits = limits or {}
+        self.environment: dict[str, str] = {}
         self.process: subprocess.Popen[bytes] | None = None
         self.write_config(config)
         if user is not None:
@@ -77,7 +79,7 @@ class Daemon:
             self.process = subprocess.Popen(
                 self.command(),
                 cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+                env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **self.environment},
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,

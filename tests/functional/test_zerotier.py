@@ -6,7 +6,7 @@ installed.
 import os
 import shutil
 import signal
-from typing import Any, TypeVar
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred, gatherResults
@@ -18,9 +18,6 @@ from core0.waiting import pause
 from tests.functional import zerotier_one
 from tests.functional.shared import lives
 from tests.functional.zerotier_shared import StandInCase, ZeroTierCase
-
-T = TypeVar("T")
-E = TypeVar("E", bound=Exception)
 
 ITS: Any = reactor
 

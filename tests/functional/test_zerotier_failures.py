@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from typing import Any, TypeVar
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, ensureDeferred, gatherResults
@@ -17,9 +17,6 @@ from core0.network.helper import NotServed
 from core0.network.zerotier import PORT, TOKEN
 from core0.waiting import pause
 from tests.functional.zerotier_shared import StandInCase
-
-T = TypeVar("T")
-E = TypeVar("E", bound=Exception)
 
 ITS: Any = reactor
 NETWORK = "8056c2e21c000001"

@@ -31,15 +31,6 @@ E = TypeVar("E", bound=Exception)
 
 ITS: Any = reactor
 NETWORK = "8056c2e21c000001"
-AT_ONCE = 2.0  # seconds until core0 knows that it is not told how it is
-SIT = """
-    import socket, sys
-    heard = socket.create_server(("127.0.0.1", 0))
-    print(heard.getsockname()[1], flush=True)
-    peer, _ = heard.accept()
-    print("came", flush=True)
-    print(peer.recv(65536), flush=True)
-"""
 
 
 class ZeroTierCase(TestCase):
