@@ -226,7 +226,7 @@ class Containers:
         """
         living = [each for _, each in sorted(self._containers.items()) if each.phase == Phase.LIVE]
         usages = await self._house.in_thread(_measure, living)
-        networks = [await self._house.networks.described(each.number) for each in living]
+        networks = await self._house.networks.described([each.number for each in living])
         described = zip(living, usages, networks, strict=True)
         return {str(each.number): _description(each, usage, network) for each, usage, network in described}
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Interface, ip_interface
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -100,13 +100,17 @@ class Attachments:
         """
         return self._networks.attached(container)
 
-    async def described(self, container: int) -> list[dict[str, Any]]:
+    async def described(self, containers: Sequence[int]) -> list[list[dict[str, Any]]]:
         """
-        What a container has, for clients.
+        What each of some containers has, for clients.
         """
-        found: list[dict[str, Any]] = [_described(link) for link in self._networks.attached(container).links]
-        zerotier = await self._zerotiers.described(container)
-        return [*found, {"zerotier": zerotier.pop("network"), **zerotier}] if zerotier is not None else found
+        links = self._networks.links()
+        asked = [Deferred.fromCoroutine(self._zerotiers.described(number)) for number in containers]
+        found = []
+        for number, told in zip(containers, await gatherResults(asked), strict=True):
+            own = [_described(link) for link in links.get(number, ())]
+            found.append([*own, _member(told)] if told is not None else own)
+        return found
 
     async def stop(self) -> None:
         """
@@ -135,6 +139,10 @@ def _asked(links: Sequence[Link], wishes: Wishes) -> list[Asked]:
             known = last if isinstance(last, IPv4Interface) else None
             found.append(Asked(link.index, link.inside_name, known, bridge=link.bridge, hostname=wishes.hostname))
     return found
+
+
+def _member(told: dict[str, Any]) -> dict[str, Any]:
+    return {"zerotier": told["network"], **{key: value for key, value in told.items() if key != "network"}}
 
 
 def _described(link: Link) -> dict[str, Any]:

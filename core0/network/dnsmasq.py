@@ -6,15 +6,15 @@ import os
 from collections.abc import Sequence
 from ipaddress import ip_address
 
-from core0.network.desired import Bridge, Ip, Link
+from core0.network.desired import Bridge, Ip, Link, Subnet
 
 USER = "nobody"
 LEASE = "12h"
-MOST_LEASES = 65536
+MOST_LEASES = 4096
 LEASES, PID, NAMES, HOSTS = "leases", "pid", "names", "hosts"  # files
 # where it sees its folder: it reads files anew as a user who cannot go where that really is
 SEEN = "/mnt"
-LARGEST = 16 << 20  # bytes of leases that are read
+LARGEST = 1 << 20  # bytes of leases that are read
 
 
 def hands_out(bridge: Bridge) -> bool:
@@ -22,6 +22,15 @@ def hands_out(bridge: Bridge) -> bool:
     Whether it takes a program that does.
     """
     return bridge.subnet is not None and bool(bridge.subnet.start)
+
+
+def asked_for(subnet: Subnet) -> tuple[Ip, Ip]:
+    """
+    The first and the last address for those who ask by DHCP: the upper half of those that the bridge hands out. core0
+    gives containers the lower ones itself, which are there even if somebody on the bridge asks for all there are.
+    """
+    first, last = ip_address(subnet.start), ip_address(subnet.end)
+    return first + (int(last) - int(first) + 1) // 2, last
 
 
 def around(unshare: str, folder: str) -> list[str]:
@@ -43,7 +52,8 @@ def arguments(program: str, bridge: Bridge, folder: str) -> list[str]:
     subnet = bridge.subnet
     assert subnet is not None
     network = subnet.network
-    size = int(ip_address(subnet.end)) - int(ip_address(subnet.start)) + 1
+    first, last = asked_for(subnet)
+    size = int(last) - int(first) + 1
     length = network.netmask if network.version == 4 else network.prefixlen
     return [
         program,
@@ -66,7 +76,7 @@ def arguments(program: str, bridge: Bridge, folder: str) -> list[str]:
         "--no-ping",
         *("--quiet-dhcp", "--quiet-dhcp6", "--quiet-ra"),
         *(["--enable-ra"] if network.version == 6 else []),
-        f"--dhcp-range={subnet.start},{subnet.end},{length},{LEASE}",
+        f"--dhcp-range={first},{last},{length},{LEASE}",
         f"--addn-hosts={SEEN}/{NAMES}",
         f"--dhcp-hostsfile={SEEN}/{HOSTS}",
     ]

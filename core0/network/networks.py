@@ -17,6 +17,7 @@ from core0.errors import Refusal
 from core0.host_interfaces import INetworks
 from core0.interfaces import ThreadRunner
 from core0.network.checks import check_bridge, check_removal
+from core0.network.claim import Claim, NotOurs
 from core0.network.default_bridge import NAME as DEFAULT
 from core0.network.default_bridge import with_default
 from core0.network.desired import Bridge, Desired, Forward, Ip, Link, Subnet
@@ -66,8 +67,10 @@ class Networks:
         self._store = store
         self._subnet = subnet
         self._netlink = Netlink()
+        self._claim = Claim(store.folder)
         self._lock = DeferredLock()
         self._desired = Desired()
+        self._missing: set[str] = set()  # links of containers, as core0 has found it
 
     async def recover(self, containers: Collection[int]) -> None:
         """
@@ -77,6 +80,12 @@ class Networks:
         """
         before = await self._in_thread(self._store.load)
         if before is None:
+            return
+        try:
+            self._claim.take()
+        except NotOurs as error:
+            self._log.critical("the network is not as it was: {error}", error=error)
+            self._desired = before  # it is made so as soon as that can be
             return
         after = before
         for number in {each.container for each in before.links} | {each.container for each in before.forwards}:
@@ -89,6 +98,7 @@ class Networks:
     async def _recover(self, before: Desired, after: Desired) -> None:
         try:
             kernel = await self._look()
+            self._missing = {link.host_name for link in after.links} - kernel.links.keys()
             for step in [*withdrawal(before, after, kernel), *difference(after, kernel)]:
                 await self._attempt(self._in_thread(self._netlink.take, [step]))
         except NotTaken as error:
@@ -110,6 +120,7 @@ class Networks:
         self._firewall.stop()
         await self._helpers.stop()
         await self._in_thread(self._netlink.close)
+        self._claim.drop()
 
     async def _look(self) -> Kernel:
         return await self._in_thread(self._netlink.look)
@@ -197,20 +208,18 @@ class Networks:
 
     async def mend(self, container: int, namespace: str) -> None:
         """
-        Make those links of a container anew that are not there any more: somebody has removed them, or the network that
-        their other ends were in is gone.
+        Make those links of a container anew that were not there when core0 started: somebody had removed them, or the
+        network that their other ends were in is gone.
 
         :raises Refusal: 503, it failed.
         """
-        async with self._lock:
-            await to_the_end(self._mend(container, namespace))
-
-    async def _mend(self, container: int, namespace: str) -> None:
-        with refusals():
-            kernel = await self._look()
-            attached = self.attached(container)
-            missing = [link for link in attached.links if link.host_name not in kernel.links]
-            await self._in_thread(plug_all, self._netlink, missing, namespace, bool(attached.forwards), True)
+        attached = self.attached(container)
+        missing = [link for link in attached.links if link.host_name in self._missing]
+        if missing:
+            async with self._lock:
+                with refusals():
+                    work = self._in_thread(plug_all, self._netlink, missing, namespace, bool(attached.forwards), True)
+                    await to_the_end(work)
 
     async def leased(self, container: int, index: int, lease: Lease | None) -> None:
         """
@@ -249,12 +258,22 @@ class Networks:
         forwards = [forward for forward in self._desired.forwards if forward.container == container]
         return Attached(links, forwards, resolvers(links, self._desired))
 
+    def links(self) -> dict[int, list[Link]]:
+        """
+        Those of all containers that have any.
+        """
+        found: dict[int, list[Link]] = {}
+        for link in self._desired.links:
+            found.setdefault(link.container, []).append(link)
+        return found
+
     async def _make(self, after: Desired, kernel: Kernel, links: Sequence[Link] = (), namespace: str = "") -> None:
         """
         Have more; if that cannot be, all is as before.
 
         :param links: those that are new, of the container with this namespace.
         """
+        self._claim.take()
         before, steps = self._desired, difference(after, kernel)
         # first: a core0 that is killed meanwhile makes it complete when it starts again
         await self._in_thread(self._store.save, after)
@@ -279,6 +298,7 @@ class Networks:
 
         :param bridge: one that goes, even if somebody else has made it.
         """
+        self._claim.take()
         before = self._desired
         steps: list[Step] = list(withdrawal(before, after, kernel))
         if bridge in kernel.links and Remove(bridge) not in steps:
@@ -317,7 +337,7 @@ def refusals() -> Iterator[None]:
     """
     try:
         yield
-    except (NotTaken, NotRuled, NotServed) as error:
+    except (NotTaken, NotRuled, NotServed, NotOurs) as error:
         raise Refusal(503, str(error)) from error
     except OSError as error:
         raise Refusal(503, f"cannot write {FILE}: {os.strerror(error.errno or 0).lower()}") from error

@@ -20,6 +20,7 @@ class Store:
     _log = Logger()
 
     def __init__(self, folder: str) -> None:
+        self.folder = folder
         self._path = os.path.join(folder, FILE)
 
     def load(self) -> Desired | None:

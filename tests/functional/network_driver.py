@@ -94,6 +94,12 @@ class Driver(LineOnlyReceiver):
         """
         await self.networks.create(name, "", Subnet(**subnet) if subnet is not None else None)
 
+    async def do_listed(self) -> list[str]:
+        """
+        All bridges.
+        """
+        return await self.networks.listed()
+
     async def do_delete(self, name: str) -> None:
         """
         A bridge less.

@@ -86,7 +86,7 @@ class Host:
             eventually(self._is_there, "a namespace")
             # it shows the links of the namespace in which it was mounted; cgroups stay those of this machine
             script = f"mount --rbind {CGROUPS} /mnt && mount -t sysfs sysfs /sys && mount --rbind /mnt {CGROUPS}"
-            self.run("sh", "-c", f"{script} && umount -R /mnt")
+            self.run("sh", "-c", f"{script} && umount -R /mnt && mount -t tmpfs tmpfs /run")
             self.ip("link", "set", "lo", "up")
         except BaseException:
             self.close()

@@ -4,7 +4,7 @@ Bridges, as clients ask a running core0 for them: on a host that is a namespace 
 
 from typing import Any
 
-from tests.functional.network_shared import Connected, NetworkTestCase
+from tests.functional.network_shared import Connected, Driver, NetworkTestCase, Refused
 from tests.functional.shared import answer_of
 
 
@@ -146,3 +146,18 @@ class BridgeTests(BridgeTestCase):
         self.assertEqual(["fd07::1/64"], self.host.addresses("br1"))
         self.assertEqual(address, self.host.look("link", "show", "br0")[0]["address"])
         self.assertEqual(["core0"], self.host.tables())
+
+    def test_two(self) -> None:
+        """
+        A second core0 on the same host is refused what the first one looks after, and has it when that has ended.
+        """
+        self.do("bridge.create", name="br0", network={"mode": "static", "settings": {"cidr": "10.7.0.1/24"}})
+        other = Driver(self.host, self.folder)
+        self.addCleanup(other.close)
+        self.assertEqual(["br0"], other.call("listed"))
+        error = self.assertRaises(Refused, other.call, "create", "br1", None)
+        self.assertEqual(503, error.args[0])
+        self.assertIn(str(self.daemon.state), error.args[1])
+        self.daemon.stop()
+        other.call("create", "br1", None)
+        self.assertEqual(["br0", "br1"], other.call("listed"))

@@ -92,7 +92,8 @@ class DnsmasqTests(SynchronousTestCase):
             "--except-interface=lo",
             "--conf-file=/dev/null",
             "--user=nobody",
-            "--dhcp-range=10.9.0.10,10.9.0.12,255.255.255.0,12h",
+            "--dhcp-range=10.9.0.11,10.9.0.12,255.255.255.0,12h",
+            "--dhcp-lease-max=2",
             "--dhcp-leasefile=/state/br9/leases",
         ):
             self.assertIn(word, words)
