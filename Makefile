@@ -13,6 +13,8 @@ STAMP := $(VENV)/.installed-$(shell cat setup.py constraints.txt Makefile 2>/dev
 APT := redis-tools iproute2 procps
 # for containers: two runtimes, since the faster one refuses some hosts; their first process; what builds a first root
 APT += crun runc catatonit libseccomp2 util-linux busybox-static
+# for networks: ports of the host and address translation; addresses and names on bridges
+APT += nftables dnsmasq-base
 # for tests alone: programs that attack from inside a container, and an image with another C library
 APT_TEST := gcc libc6-dev musl-tools
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
