@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 
+from core0.network.attached import Attached
 from core0.network.desired import Link
-from core0.network.networks import Attached
 
 HOSTS, HOSTNAME, RESOLVER = NAMES = ("hosts", "hostname", "resolv.conf")
 FOLDER = "etc"  # in that of the container

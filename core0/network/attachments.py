@@ -11,10 +11,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from core0.errors import Refusal
+from core0.network.attached import Attached
 from core0.network.desired import Link
 from core0.network.host_machine import Lease
 from core0.network.leases import Asked, Leases
-from core0.network.networks import Attached, Networks, refusals
+from core0.network.networks import Networks
+from core0.network.refusals import refusals
 from core0.network.wishes import Wishes
 from core0.network.zerotiers import ZeroTiers
 

@@ -3,50 +3,35 @@ The networks of a host: one picture of what is desired, kept on disk, and made s
 each is made wholly, or leaves everything as it was.
 """
 
-import os
-from collections.abc import Awaitable, Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Collection, Sequence
 
 from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from core0.errors import Refusal
 from core0.host_interfaces import INetworks
 from core0.interfaces import ThreadRunner
+from core0.network.attached import Attached, attached
 from core0.network.checks import check_bridge, check_removal
 from core0.network.claim import Claim, NotOurs
 from core0.network.default_bridge import NAME as DEFAULT
 from core0.network.default_bridge import with_default
-from core0.network.desired import Bridge, Desired, Forward, Ip, Link, Subnet
+from core0.network.desired import Bridge, Desired, Ip, Link, Subnet
 from core0.network.dnsmasq import hands_out
 from core0.network.helper import NotServed
 from core0.network.helpers import Helpers
 from core0.network.host_machine import Lease
 from core0.network.kernel import Netlink, NotTaken
-from core0.network.links import links_of, plug_all, resolvers
+from core0.network.links import links_of, plug_all
 from core0.network.names import new_hwaddr
 from core0.network.nft import Firewall, NotRuled
 from core0.network.plan import Kernel, Remove, Step, difference, withdrawal
 from core0.network.ports import check_free, forwards_of
-from core0.network.store import FILE, Store
+from core0.network.refusals import refusals
+from core0.network.store import Store
 from core0.network.wishes import Wish, Wishes
 from core0.waiting import to_the_end
-
-
-@dataclass(frozen=True, slots=True)
-class Attached:
-    """
-    What a container has.
-
-    :ivar resolvers: addresses that answer DNS to it; empty: those of the host.
-    """
-
-    links: Sequence[Link] = ()
-    forwards: Sequence[Forward] = ()
-    resolvers: Sequence[str] = ()
 
 
 @implementer(INetworks)
@@ -244,19 +229,37 @@ class Networks:
             await to_the_end(self._detach(container))
 
     async def _detach(self, container: int) -> None:
-        after = self._desired.without_container(container)
-        if after == self._desired:
+        """
+        Whatever fails: the rest goes, and what is left is nothing that is desired.
+        """
+        before, after = self._desired, self._desired.without_container(container)
+        if after == before:
             return
         with refusals():
-            await self._remove(after, await self._look())
+            self._claim.take()
+            self._desired = after
+            failed: list[BaseException] = []
+            for work in (
+                lambda: self._firewall.drop(after),
+                lambda: self._helpers.make(after),
+                lambda: self._withdraw(before, after),
+                lambda: self._in_thread(self._store.save, after),
+            ):
+                try:
+                    await work()
+                except (NotTaken, NotRuled, NotServed, OSError) as error:
+                    failed.append(error)
+            if failed:
+                raise failed[0]
+
+    async def _withdraw(self, before: Desired, after: Desired) -> None:
+        await self._in_thread(self._netlink.take, withdrawal(before, after, await self._look()))
 
     def attached(self, container: int) -> Attached:
         """
         What a container has.
         """
-        links = [link for link in self._desired.links if link.container == container]
-        forwards = [forward for forward in self._desired.forwards if forward.container == container]
-        return Attached(links, forwards, resolvers(links, self._desired))
+        return attached(self._desired, container)
 
     def links(self) -> dict[int, list[Link]]:
         """
@@ -328,16 +331,3 @@ class Networks:
                 await work()
             except Exception:
                 self._log.failure("the network is not as it was", Failure())
-
-
-@contextmanager
-def refusals() -> Iterator[None]:
-    """
-    What goes wrong below, as clients hear it.
-    """
-    try:
-        yield
-    except (NotTaken, NotRuled, NotServed, NotOurs) as error:
-        raise Refusal(503, str(error)) from error
-    except OSError as error:
-        raise Refusal(503, f"cannot write {FILE}: {os.strerror(error.errno or 0).lower()}") from error

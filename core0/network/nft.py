@@ -91,6 +91,7 @@ class Firewall:
         self._reaper = reaper
         self._surroundings = surroundings
         self._desired = Desired()
+        self._owed = False  # the table is to be made so, and is not yet
         # the generation of the firewall, and the digest of the table; empty until it has been looked at
         self._seen = (UNSEEN, b"")
         self._lock = DeferredLock()
@@ -104,12 +105,25 @@ class Firewall:
         :raises NotRuled: that cannot be; they are as before.
         """
         async with self._lock:
-            fewer = changes(self._desired, desired)
+            fewer = None if self._owed else changes(self._desired, desired)
             if fewer is None:
                 await self._apply(desired)
             elif fewer["nftables"]:
                 await self._change(desired, fewer)
         self._begin()
+
+    async def drop(self, desired: Desired) -> None:
+        """
+        Have fewer rules. If that fails now it is tried again and again.
+
+        :raises NotRuled: that cannot be now.
+        """
+        try:
+            await self.make(desired)
+        except BaseException:
+            self._desired, self._owed = desired, True
+            self._begin()
+            raise
 
     async def recover(self, desired: Desired) -> None:
         """
@@ -117,7 +131,7 @@ class Firewall:
 
         :raises NotRuled: that cannot be now.
         """
-        self._desired = desired
+        self._desired, self._owed = desired, True
         self._begin()
         async with self._lock:
             await self._apply(desired)
@@ -148,7 +162,7 @@ class Firewall:
     async def _apply(self, desired: Desired, told: Json | None = None) -> None:
         since = generation()
         await self._run(["-j", "-f", "-"], msgspec.json.encode(told or commands(desired)))
-        self._desired = desired
+        self._desired, self._owed = desired, False
         now = generation()
         # if somebody else has changed something meanwhile, it is made anew at the next look
         self._seen = now if now == since + 1 else UNSEEN, b""
@@ -175,6 +189,8 @@ class Firewall:
                 self._log.error("the firewall is not as it should be: {error}", error=error)
 
     async def _look(self) -> None:
+        if self._owed:
+            await self._apply(self._desired)
         if is_empty(self._desired):
             return
         now, (before, digest) = generation(), self._seen

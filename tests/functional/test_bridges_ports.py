@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from tests.daemon import eventually
-from tests.functional.network_shared import Host, Refused
+from tests.functional.network_shared import Broken, Host, Refused
 from tests.functional.test_bridges_links import BOTH, LinksTestCase
 
 REASSERTED = 5.0  # seconds
@@ -221,19 +221,27 @@ class RefusedTests(PortsTestCase):
         """
         If the firewall cannot be told, nothing of the container's network is made.
         """
-        nft = self.host.run("sh", "-c", "command -v nft").strip()
-        broken = self.folder / "nft"
-        broken.write_text("#!/bin/sh\necho it is broken >&2\nexit 1\n")
-        broken.chmod(0o755)
         before = self.host.everything()
-        self.host.run("mount", "--bind", str(broken), nft)
-        call = ["attach", 1, self.inside.pid, BOTH, PORTS, ""]
-        error = self.assertRaises(Refused, self.networks.call, *call)
-        self.assertEqual((503, "nft: it is broken"), error.args)
-        saved = json.loads((self.folder / "network.json").read_text())
-        self.host.run("umount", nft)
+        with Broken(self.host, "nft", self.folder):
+            call = ["attach", 1, self.inside.pid, BOTH, PORTS, ""]
+            error = self.assertRaises(Refused, self.networks.call, *call)
+            self.assertEqual((503, "nft: nft is broken"), error.args)
+            saved = json.loads((self.folder / "network.json").read_text())
         self.assertEqual(before, self.host.everything())
         self.assertEqual(["lo"], self.inside.links())
         self.assertEqual([2, 2], [link["container"] for link in saved["links"]])
         self.assertEqual([], saved["forwards"])
+        self.serve()
+
+    def test_late(self) -> None:
+        """
+        Ports that cannot be taken back at once, because the firewall cannot be told, go as soon as it can.
+        """
+        self.serve()
+        with Broken(self.host, "nft", self.folder):
+            error = self.assertRaises(Refused, self.networks.call, "detach", 1)
+            self.assertEqual((503, "nft: nft is broken"), error.args)
+            self.assertNotIn("c1v0", self.host.links())
+        eventually(lambda: "8080" not in self.host.run("nft", "list", "ruleset"), "no port", REASSERTED)
+        self.inside.end_served()
         self.serve()
