@@ -14,6 +14,7 @@ try:
 except ModuleNotFoundError:
     raise SystemExit("corectl: click is missing: pip install 'core0[cli]'") from None
 
+from core0.client.bridges import bridge
 from core0.client.containers import container
 from core0.client.network import network
 from core0.client.options import as_json, contained, patience, payload_of, placed, text_of, variables
@@ -335,7 +336,7 @@ def result(id: str, timeout: float, raw: bool) -> None:
     drive(work)
 
 
-for group in (container, network, plist, store):
+for group in (bridge, container, network, plist, store):
     corectl.add_command(group)
 
 

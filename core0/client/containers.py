@@ -46,12 +46,43 @@ def _mounts(context: click.Context, parameter: click.Parameter, values: tuple[st
     return found
 
 
+def _links(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[Any]:
+    """
+    Read ``NAME`` or ``NAME=ADDRESS``, several times.
+    """
+    pairs = [value.partition("=") for value in values]
+    for name, equals, address in pairs:
+        if not name:
+            raise click.BadParameter(f"expected NAME or NAME=ADDRESS, got {name + equals + address!r}")
+    return [[name, address] if equals else name for name, equals, address in pairs]
+
+
+def _ports(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, int]:
+    """
+    Read ``HOST:CONTAINER``, perhaps with an address before it and ``/udp`` behind it, several times.
+    """
+    found: dict[str, int] = {}
+    for value in values:
+        host, _, rest = value.rpartition(":")
+        port, slash, transport = rest.partition("/")
+        if not host or not (port.isascii() and port.isdecimal()):
+            raise click.BadParameter(f"expected [ADDRESS:]HOST:CONTAINER[/udp], got {value!r}")
+        side = f"{host}{slash}{transport}"
+        if side in found:
+            raise click.BadParameter(f"expected each port of the host once, got {side} twice")
+        found[side] = int(port)
+    return found
+
+
 @container.command()
 @placed
 @click.option("--storage", callback=_address, help="Where the contents of files are. [default: store beside PLIST]")
 @click.option("--hostname", help="[default: corex-N]")
 @click.option("--env", multiple=True, metavar="NAME=VALUE", callback=variables, help="Set for all that runs in it.")
 @click.option("--mount", multiple=True, metavar="HOST:CONTAINER", callback=_mounts, help=":ro behind it: read-only.")
+@click.option("--bridge", multiple=True, metavar="NAME[=ADDRESS]", callback=_links, help="Connect it to this bridge.")
+@click.option("--port", multiple=True, metavar="HOST:CONTAINER", callback=_ports, help="Lead a port of the host to it.")
+@click.option("--zerotier", metavar="ID", help="Join this ZeroTier network.")
 @click.option("--memory", type=int, metavar="BYTES", help="How much memory it may use.")
 @click.option("--cpu", type=float, metavar="CORES", help="How many processors it may use; may be a fraction.")
 @click.option("--pids", type=int, help="How many processes and threads it may have.")
@@ -65,13 +96,19 @@ def create(plist: str, timeout: float, **given: Any) -> None:
 
     PLIST is a URL or a path, of a plist or of an archive (.tar, .tar.gz, .tar.zst, .tar.xz). Ctrl-C undoes what was
     begun.
+
+    --bridge br0 gives it an address if the bridge hands out some, --bridge br0=10.0.0.2/24 this one, --bridge br0=dhcp
+    one of a server behind the bridge, --bridge br0= none. --port 8080:80 leads port 8080 of the host to port 80 of the
+    container, --port 127.0.0.1:8080:80 at that address of the host alone, --port 5353:53/udp for UDP. --bridge, --env,
+    --mount and --port may be there several times.
     """
     from core0.client.cli import drive, screen
     from core0.client.client import Fields
     from core0.client.run import Request, run
 
     limits = {name: given.pop(name) for name in ("memory", "cpu", "pids")}
-    arguments = {"plist": plist, "limits": limits, **given}
+    network = {name: given.pop(name) for name in ("bridge", "zerotier")}
+    arguments = {"plist": plist, "limits": limits, "network": network, **given}
     request = Request(arguments, Fields(), timeout=timeout, command="corex.create")
 
     async def work(signals: "Signals", client: "Client") -> int:

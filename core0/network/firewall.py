@@ -144,7 +144,8 @@ def _hairpins(desired: Desired) -> Iterator[list[Json]]:
     """
     led = _is({"ct": {"key": "status"}}, "dnat", "in")
     targets = {(forward.container, forward.bridge) for forward in desired.forwards}
-    links = [link for link in desired.links if link.address and (link.container, link.bridge) in targets]
+    given = (link for link in desired.links if link.address and not link.dhcp)
+    links = [link for link in given if (link.container, link.bridge) in targets]
     for bridge, network in sorted({(link.bridge, ip_interface(link.address).network) for link in links}, key=str):
         yield [_from(network), _is(_meta("oifname"), bridge), led, _MASQUERADE]
     for bridge in sorted({forward.bridge for forward in desired.forwards}):
