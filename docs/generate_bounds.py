@@ -15,6 +15,8 @@ from core0.containers import manager as housekeeping
 from core0.images import names, plist, plists, transfers, tree
 from core0.images.patience import Patience
 from core0.jobs import bookkeeping, cgroup, logfiles, manager, output, process, restart
+from core0.network import dnsmasq, helper, leases, links, nft, ports, zerotier
+from core0.network import names as link_names
 from core0.redis import (
     channel,
     channels,
@@ -39,7 +41,7 @@ def generate() -> str:
     One table: what, how much, and what happens beyond.
     """
     rows = [("what", "how much", "beyond that"), *_commands(), *_jobs(), *_records(), *_server()]
-    rows += [*_containers(), *_images()]
+    rows += [*_containers(), *_networks(), *_images()]
     lines = [".. list-table::", "   :header-rows: 1", "   :widths: 34 26 40", ""]
     return "\n".join([*lines, *(line for row in rows for line in _row(row)), ""])
 
@@ -222,6 +224,35 @@ def _containers() -> Iterator[Row]:
         "From the end of a container's jobs to its removal",
         f"``kill_grace`` and {steps.SLACK:.0f} s more",
         "all of it gets KILL",
+    )
+
+
+def _networks() -> Iterator[Row]:
+    yield "The name of a bridge", f"{link_names.LONGEST} bytes", "refused"
+    yield "Links of a container", f"{links.MOST}", "refused"
+    yield "Ports of a container", f"{ports.MOST:,}", "refused"
+    yield (
+        "The first address by DHCP, of all links of a container",
+        f"{leases.WAIT:.0f} s",
+        "``corex.create`` is refused, and what was done is undone",
+    )
+    yield (
+        "Addresses that a bridge gives by DHCP to others",
+        f"for {dnsmasq.LEASE}, at most {dnsmasq.MOST_LEASES:,}",
+        "they ask again; others get none",
+    )
+    yield "Start of a program that serves a bridge", f"{helper.START:.0f} s", "refused"
+    yield (
+        "Wait before it is started again",
+        f"{helper.FIRST_WAIT * 1000:.0f} ms, doubled up to {helper.LONGEST_WAIT:.0f} s",
+        f"starts over after {helper.HEALTHY:.0f} s",
+    )
+    yield "A change of the firewall", f"{nft.PATIENCE:.0f} s", "refused"
+    yield "Between looks whether somebody else has changed it", f"{nft.LOOK:.0f} s", "core0's table is made anew"
+    yield (
+        "What ``zerotier-one`` says to ``corex.list``",
+        f"{zerotier.PATIENCE:.0f} s, {size(zerotier.LARGEST)}",
+        "its status is ``NOT_RUNNING``",
     )
 
 
