@@ -182,7 +182,9 @@ class Containers(Struct, frozen=True, kw_only=True):
     storage: Annotated[
         Storage, Key("Holds the contents of files, where a container does not say. Empty: `store/` beside its plist.")
     ] = ""
-    subnet: Annotated[Subnet, Key("The network of the bridge that every container is on.")] = "172.18.0.0/16"
+    subnet: Annotated[
+        Subnet, Key("The network of the bridge core0, of containers that have ports, or ZeroTier, and name no bridge.")
+    ] = "172.18.0.0/16"
     max: Annotated[Cores, Key("How many containers there may be at once.", "containers")] = 1000
     max_store: Annotated[
         Disk,

@@ -16,11 +16,12 @@ from core0.network.plan import Kernel, KernelLink
 NAME = "core0"
 
 
-def with_default(desired: Desired, kernel: Kernel, cidr: str) -> tuple[Desired, Kernel]:
+def with_default(desired: Desired, kernel: Kernel, cidr: str, field: str) -> tuple[Desired, Kernel]:
     """
     What is desired, and what there is, once there is such a bridge.
 
     :param cidr: its network.
+    :param field: of what is asked for, that it takes it.
     :raises Refusal: 409, something is in its way; 503, the network is none that can be had.
     """
     bridge = desired.bridge(NAME)
@@ -35,7 +36,7 @@ def with_default(desired: Desired, kernel: Kernel, cidr: str) -> tuple[Desired, 
             check_bridge(bridge, desired, kernel)
         except Refusal as error:
             reason = str(error).partition(": ")[2]
-            text = f"arguments.port: needs the bridge {NAME}, with the network of [containers] subnet: {reason}"
+            text = f"{field}: needs the bridge {NAME}, with the network of [containers] subnet: {reason}"
             raise Refusal(error.code, text) from error
         desired = desired.with_bridge(bridge)
     if NAME not in kernel.links:

@@ -3,10 +3,9 @@ What ``dnsmasq`` is told for a bridge: addresses to hand out, and names of conta
 """
 
 import os
-from collections.abc import Sequence
 from ipaddress import ip_address
 
-from core0.network.desired import Bridge, Ip, Link, Subnet
+from core0.network.desired import Bridge, Desired, Ip, Subnet
 
 USER = "nobody"
 LEASE = "12h"
@@ -69,6 +68,8 @@ def arguments(program: str, bridge: Bridge, folder: str) -> list[str]:
         "--no-hosts",
         "--domain-needed",
         "--bogus-priv",
+        # of several addresses of a name those on the bridge
+        "--localise-queries",
         f"--dhcp-leasefile={os.path.join(folder, LEASES)}",
         f"--dhcp-lease-max={min(size, MOST_LEASES)}",
         "--dhcp-authoritative",
@@ -82,14 +83,23 @@ def arguments(program: str, bridge: Bridge, folder: str) -> list[str]:
     ]
 
 
-def files(links: Sequence[Link]) -> dict[str, str]:
+def files(desired: Desired, name: str) -> dict[str, str]:
     """
-    What it is told of containers, by the names of the files: their names, and their addresses, which nobody else gets.
-    It reads them when it starts, and on ``HUP``.
+    What it is told of containers, by the names of the files: names, and whose the addresses of the bridge are. It reads
+    them when it starts, and on ``HUP``.
+
+    A container asks one server only. So that it finds all its neighbours each server knows those on all bridges of the
+    containers that it serves.
+
+    :param name: of the bridge.
     """
-    known = [(link, link.ip) for link in links if link.ip is not None]
-    names = "".join(f"{ip} {link.hostname}\n" for link, ip in known if link.hostname)
-    return {NAMES: names, HOSTS: "".join(f"{link.hwaddr},{_bracketed(ip)}\n" for link, ip in known)}
+    own = desired.on(name)
+    served = {link.container for link in own}
+    bridges = {name, *(link.bridge for link in desired.links if link.container in served)}
+    known = (link for link in desired.links if link.bridge in bridges and link.hostname)
+    names = "".join(f"{link.ip} {link.hostname}\n" for link in known if link.ip is not None)
+    taken = ((link.hwaddr, link.ip) for link in own)
+    return {NAMES: names, HOSTS: "".join(f"{hwaddr},{_bracketed(ip)}\n" for hwaddr, ip in taken if ip is not None)}
 
 
 def _bracketed(ip: Ip) -> str:

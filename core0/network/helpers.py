@@ -80,7 +80,7 @@ class Helpers:
     async def _add(self, bridge: Bridge) -> None:
         place = self._place(bridge.name)
         try:
-            await self._in_thread(_prepare, place, files(self._desired.on(bridge.name)))
+            await self._in_thread(_prepare, place, files(self._desired, bridge.name))
         except OSError as error:
             raise NotServed(f"cannot make {place}: {error.strerror}") from error
         pid, words = os.path.join(place, PID), around(_find("unshare", "util-linux"), place)
@@ -100,7 +100,7 @@ class Helpers:
         By files, which it reads anew: nobody who asks for a name meanwhile goes without an answer.
         """
         try:
-            if await self._in_thread(_write, self._place(name), files(self._desired.on(name))):
+            if await self._in_thread(_write, self._place(name), files(self._desired, name)):
                 helper.nudge()
         except OSError as error:
             self._log.error("{bridge} does not know its containers: {error}", bridge=name, error=error)

@@ -4,8 +4,10 @@ The links of a container: which addresses they get, and the pairs of ends that t
 
 import os
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address, ip_interface
+from typing import Any
 
 from core0.errors import Refusal
 from core0.messages import shown
@@ -17,6 +19,7 @@ from core0.network.namespaces import within
 from core0.network.plan import Kernel, KernelLink
 from core0.network.wishes import GIVEN, Wish
 
+FAMILIES = {4: 2, 6: 10}  # AF_INET, AF_INET6
 METRIC = 100  # of a container's first default route; each further one is behind those before it
 MOST = 64  # links of a container
 
@@ -131,13 +134,26 @@ def free_address(subnet: Subnet, taken: Collection[Ip]) -> Interface | None:
     return ip_interface(f"{ip}/{network.prefixlen}")
 
 
-def plug_all(netlink: Netlink, links: Sequence[Link], path: str, back: bool, anew: bool = False) -> None:
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """
+    How links are made.
+
+    :ivar back: see :class:`core0.network.plan.Join`.
+    :ivar several: the container has others, too.
+    :ivar anew: their other ends may be in a network that is gone, or nobody's any more.
+    """
+
+    back: bool = False
+    several: bool = False
+    anew: bool = False
+
+
+def plug_all(netlink: Netlink, links: Sequence[Link], path: str, manner: Manner) -> None:
     """
     Make links.
 
     :param path: of the container's network namespace.
-    :param back: see :class:`core0.network.plan.Join`.
-    :param anew: their other ends may be in a network that is gone, or nobody's any more.
     :raises NotTaken: the kernel does not take one of them; those before it are left.
     """
     if not links:
@@ -148,14 +164,14 @@ def plug_all(netlink: Netlink, links: Sequence[Link], path: str, back: bool, ane
         raise NotTaken(f"cannot enter the network of the container: {(error.strerror or '').lower()}") from error
     try:
         for link in links:
-            if anew:
+            if manner.anew:
                 within(namespace, partial(_remove, link))
-            plug(netlink, link, namespace, back=back)
+            plug(netlink, link, namespace, manner)
     finally:
         os.close(namespace)
 
 
-def plug(netlink: Netlink, link: Link, namespace: int, *, back: bool) -> None:
+def plug(netlink: Netlink, link: Link, namespace: int, manner: Manner) -> None:
     """
     Make a link, wholly or not at all.
 
@@ -170,9 +186,9 @@ def plug(netlink: Netlink, link: Link, namespace: int, *, back: bool) -> None:
     tried(where, netlink.socket.link, "add", ifname=link.host_name, kind="veth", mtu=mtu, peer=inner)
     try:
         outer = index_of(link.host_name)
-        tried(where, netlink.join, outer, bridge, back=back)
+        tried(where, netlink.join, outer, bridge, back=manner.back)
         tried(where, netlink.socket.link, "set", index=outer, state="up")
-        within(namespace, lambda: _set_up(link))
+        within(namespace, partial(_set_up, link, several=manner.several))
     except BaseException:
         # its other end goes with it
         tried(where, netlink.socket.link, "del", ifname=link.host_name)
@@ -190,7 +206,7 @@ def _remove(link: Link) -> None:
             tried(f"remove {link.inside_name}", netlink.link, "del", index=index_of(link.inside_name))
 
 
-def _set_up(link: Link) -> None:
+def _set_up(link: Link, *, several: bool) -> None:
     """
     In the namespace of the container: its end is up, with its address, and leads to everybody.
     """
@@ -201,15 +217,31 @@ def _set_up(link: Link) -> None:
             tried(f"bring {name} up", netlink.link, "set", index=index_of(name), state="up")
         if not link.address:
             return
-        address = ip_interface(link.address)
+        address, index = ip_interface(link.address), index_of(link.inside_name)
         where = {"address": str(address.ip), "prefixlen": address.network.prefixlen}
         flags = NODAD if address.version == 6 else 0
-        what = f"give {link.inside_name} the address {address}"
-        tried(what, netlink.addr, "add", index=index_of(link.inside_name), flags=flags, **where)
-        if link.gateway:
-            family = 2 if address.version == 4 else 10
-            route = {"dst": "default", "family": family, "gateway": link.gateway, "priority": METRIC + link.index}
-            tried(f"lead to {link.gateway}", netlink.route, "add", oif=index_of(link.inside_name), **route)
+        tried(f"give {link.inside_name} the address {address}", netlink.addr, "add", index=index, flags=flags, **where)
+        if not link.gateway:
+            return
+        route = {"dst": "default", "family": FAMILIES[address.version], "gateway": link.gateway, "oif": index}
+        tried(f"lead to {link.gateway}", netlink.route, "add", priority=METRIC + link.index, **route)
+        if several:
+            _set_apart(netlink, address, METRIC + link.index, route)
+
+
+def _set_apart(netlink: Any, address: Interface, table: int, route: dict[str, Any]) -> None:
+    """
+    What is answered from an address goes out by its own link, also if another one leads to everybody: those who have
+    come by a port of the host wait for it there.
+    """
+    own: dict[str, Any] = {"family": route["family"], "table": table}
+    what = f"let answers from {address.ip} go by its own link"
+    tried(what, netlink.route, "replace", dst=str(address.network), oif=route["oif"], **own)
+    tried(what, netlink.route, "replace", **{**route, **own})
+    source = {"src": str(address.ip), "src_len": address.max_prefixlen}
+    # one that a link before this one has left is the same
+    tried(what, netlink.flush_rules, priority=table, **own)
+    tried(what, netlink.rule, "add", priority=table, **source, **own)
 
 
 def resolvers(links: Sequence[Link], desired: Desired) -> list[str]:

@@ -23,7 +23,7 @@ from core0.network.helper import NotServed
 from core0.network.helpers import Helpers
 from core0.network.host_machine import Lease
 from core0.network.kernel import Netlink, NotTaken
-from core0.network.links import links_of, plug_all
+from core0.network.links import Manner, links_of, plug_all
 from core0.network.names import new_hwaddr
 from core0.network.nft import Firewall, NotRuled
 from core0.network.plan import Kernel, Remove, Step, difference, withdrawal
@@ -180,7 +180,8 @@ class Networks:
         """
         desired, wished = self._desired, wishes.links
         if wishes.uplink:
-            desired, kernel = with_default(desired, kernel, self._subnet)
+            field = "arguments.port" if wishes.ports else "arguments.network.zerotier"
+            desired, kernel = with_default(desired, kernel, self._subnet, field)
             wished = [Wish(DEFAULT, free=True)]
         leased: set[Ip] = set()
         for bridge in desired.bridges:
@@ -203,7 +204,8 @@ class Networks:
         if missing:
             async with self._lock:
                 with refusals():
-                    work = self._in_thread(plug_all, self._netlink, missing, namespace, bool(attached.forwards), True)
+                    manner = Manner(back=bool(attached.forwards), several=len(attached.links) > 1, anew=True)
+                    work = self._in_thread(plug_all, self._netlink, missing, namespace, manner)
                     await to_the_end(work)
 
     async def leased(self, container: int, index: int, lease: Lease | None) -> None:
@@ -283,7 +285,8 @@ class Networks:
         try:
             await self._in_thread(self._netlink.take, steps)
             try:
-                await self._in_thread(plug_all, self._netlink, links, namespace, after.forwards != before.forwards)
+                manner = Manner(back=after.forwards != before.forwards, several=len(links) > 1)
+                await self._in_thread(plug_all, self._netlink, links, namespace, manner)
                 await self._firewall.make(after)
                 await self._helpers.make(after)
             except BaseException:

@@ -187,9 +187,9 @@ class Host:
         own = [route for route in routes if not route["dst"].startswith(("fe80:", "ff00:"))]
         return [links, own]
 
-    def cable(self, other: "Host", near: str, far: str) -> None:
+    def cable(self, other: "Host", near: str, far: str) -> str:
         """
-        Lay one to another host, with an address (and the length of its prefix) for each end.
+        Lay one to another host, with addresses (and the lengths of their prefixes) for each end; gives its name.
         """
         name = f"cable{len(self.links())}"
         self.ip("link", "add", name, "type", "veth", "peer", "name", name, "netns", str(other.pid))
@@ -197,6 +197,7 @@ class Host:
             host.ip("link", "set", name, "up")
             for address in addresses.split():
                 host.ip("addr", "add", address, "dev", name, *(["nodad"] if ":" in address else []))
+        return name
 
     def serve(self, address: str, kind: str, port: int) -> None:
         """
@@ -208,6 +209,17 @@ class Host:
         assert program.stdout is not None
         if program.stdout.readline() != "ready\n":
             raise AssertionError(f"cannot listen at {address}, {kind} {port}")
+
+    def serve_dhcp(self, addresses: str) -> None:
+        """
+        Have a DHCP server.
+
+        :param addresses: what it hands out, as ``dnsmasq --dhcp-range`` takes it.
+        """
+        options = ("--keep-in-foreground", "--conf-file=/dev/null", "--no-ping", "--dhcp-leasefile=/run/leases")
+        words = [*self.inside(), "dnsmasq", *options, "--pid-file=/run/pid", f"--dhcp-range={addresses}"]
+        self._programs.append(subprocess.Popen(words, stdout=subprocess.PIPE, text=True))
+        eventually(lambda: self.run("sh", "-c", "cat /run/pid 2>/dev/null || true"), "a DHCP server")
 
     def end_served(self) -> None:
         """

@@ -5,6 +5,7 @@ Containers that are connected: to bridges, to one another, to the world, and by 
 from tests.daemon import eventually
 from tests.functional.containers import image
 from tests.functional.corex_network import ConnectedTestCase
+from tests.functional.network_shared import Host
 from tests.functional.shared import answer_of
 
 INSIDE = "ip -o -4 addr show dev {name} | awk '{{print $4}}'"
@@ -65,6 +66,44 @@ class BridgedTests(ConnectedTestCase):
         alone = self.create(hostname="alone")
         self.assertIn("127.0.1.1\talone\n", self.inside_sh(alone, "cat /etc/hosts"))
         self.assertEqual("lo\n", self.inside_sh(alone, "ls /sys/class/net"))
+
+    def test_site(self) -> None:
+        """
+        Behind a bridge of others a container has an address of the site, by DHCP, which leads to everybody; what comes
+        by a port of the host is answered there all the same.
+        """
+        self.bridge()
+        site = Host()
+        self.addCleanup(site.close)
+        self.host.ip("link", "add", "br5", "address", "02:00:00:00:00:05", "type", "bridge")
+        self.host.ip("link", "set", "br5", "up")
+        cable = self.host.cable(site, "", "10.20.0.1/24")
+        self.host.ip("link", "set", cable, "master", "br5")
+        site.serve_dhcp("10.20.0.10,10.20.0.99,255.255.255.0,12h")
+        bridges = [["br5", "dhcp"], "br9"]
+        number = self.create(hostname="one", network={"bridge": bridges}, port={"8080": 80})
+        (given, own) = self.listed()[str(number)]["network"]
+        self.assertEqual(("10.20.0.1", ["10.7.9.2/24"]), (given["gateway"], own["addresses"]))
+        self.assertEqual(given["addresses"], self.inside_sh(number, INSIDE.format(name="eth0")).split())
+        self.assertTrue(given["addresses"][0].startswith("10.20.0."), given)
+        told = self.inside_sh(number, "cat /etc/resolv.conf")
+        self.assertIn("nameserver 10.20.0.1\nnameserver 10.7.9.1\n", told)
+        self.assertIn("default via 10.20.0.1 dev eth0", self.inside_sh(number, "ip route"))
+        self.serve(number, "hello")
+        self.assertEqual("hello", self.fetched(self.world, "http://192.0.2.1:8080/"))
+        self.assertEqual("hello", self.fetched(site, f"http://{given['addresses'][0].partition('/')[0]}/"))
+
+    def test_names_of_all(self) -> None:
+        """
+        A container on several bridges finds its neighbours on all of them by name.
+        """
+        self.bridge()
+        self.bridge("br8", {"mode": "dnsmasq", "settings": {"cidr": "10.7.8.1/24"}})
+        both = self.create(hostname="both", network={"bridge": ["br9", "br8"]})
+        self.create(hostname="one", network={"bridge": ["br9"]})
+        self.create(hostname="other", network={"bridge": ["br8"]})
+        for name in ("one", "other"):
+            self.assertIn("1 packets received", self.inside_sh(both, f"ping -c 1 -w 5 {name}"))
 
     def test_world(self) -> None:
         """

@@ -98,7 +98,7 @@ class DnsmasqTests(SynchronousTestCase):
         ):
             self.assertIn(word, words)
         told = {"names": "10.9.0.10 four\n", "hosts": f"{MAC},10.9.0.10\n"}
-        self.assertEqual(told, files(DESIRED.with_links([link, LINK]).on("br9")))
+        self.assertEqual(told, files(DESIRED.with_links([link, LINK]), "br9"))
 
     def test_leases(self) -> None:
         """
