@@ -96,12 +96,10 @@ class Building:
         steps = Steps(house, container)
         try:
             await house.in_thread(self._check)
-            wishes = self._request.wishes(number)
-            if wishes is not None:
-                await house.networks.check(wishes)  # an image may take long to come
             await house.open()
             await steps.folder()
-            guest, root = await both(steps.guest(), self._root())
+            # an image may take long to come: what cannot be connected is refused meanwhile
+            (guest, root), _ = await both(both(steps.guest(), self._root()), self._connectable())
             container.record = replace(container.record, shown=root.plist)
             # not before: an image may take long to come, and those that have theirs do not wait for it
             async with self._turns:
@@ -117,13 +115,26 @@ class Building:
         namespace = await guest.prepare(setup)
         init = await steps.run(self._bundle, namespace, os.path.join(self._place, "pid"))
         container.started(init)
-        # before anything of the client's runs in there
+        # the kernel takes its time for both
+        await both(self._connect(steps, init), self._inhabit(steps, guest, init))
+        started = int(epoch(house.reactor) * 1000)
+        container.record = replace(container.record, phase=Phase.LIVE, started=started)
+
+    async def _connectable(self) -> None:
+        wishes = self._request.wishes(self._number)
+        if wishes is not None:
+            await self._house.networks.check(wishes)
+
+    async def _connect(self, steps: Steps, init: int) -> None:
         wishes = self._request.wishes(self._number)
         if wishes is not None:
             await steps.network(init, wishes)
+
+    async def _inhabit(self, steps: Steps, guest: Guest, init: int) -> None:
+        house = self._house
         cgroups = await house.in_thread(groups.existing, cgroups_of(house, self._number))
         corex = await steps.join(guest, self._joining(init, cgroups))
-        container.joined(corex)
+        self._container.joined(corex)
         await self._first_word()
 
     async def _root(self) -> Root:
@@ -228,7 +239,6 @@ class Building:
             raise GuestFailed(f"its CoreX has not answered within {ANSWER:.0f} s") from error
         if reason:
             raise GuestFailed(reason)
-        container.record = replace(container.record, phase=Phase.LIVE, started=int(epoch(reactor) * 1000))
 
 
 @cache

@@ -5,6 +5,7 @@ What is known of the containers, on disk: it survives core0 and the machine.
 ever given. All functions block; they are called in a thread.
 """
 
+import errno
 import os
 from enum import StrEnum
 from threading import Lock
@@ -24,6 +25,7 @@ NEW = ".new"  # behind the name of a file while it is written
 RECORD = "container.json"
 WRITTEN = ("upper", "work")  # by the processes of a container
 LARGEST = 64 << 20  # bytes of a record
+REMOVALS = 3
 VERSION = 1
 _log = Logger()
 
@@ -144,12 +146,20 @@ class Shelf:
         All that there is of a container; what its processes left there may be anything.
         """
         place = self.place(number)
-        if os.path.lexists(place):
-            # the record goes last: until then it is known that something is left
-            for name in os.listdir(place):
-                if name != RECORD:
-                    remove(os.path.join(place, name))
-            remove(place)
+        for _ in range(REMOVALS):
+            try:
+                if os.path.lexists(place):
+                    # the record goes last: until then it is known that something is left
+                    for name in os.listdir(place):
+                        if name != RECORD:
+                            remove(os.path.join(place, name))
+                    remove(place)
+                return
+            except OSError as error:
+                # whoever was asked for its root may put the link to it there just now
+                if error.errno != errno.ENOTEMPTY:
+                    raise
+        raise OSError(errno.ENOTEMPTY, f"{place} fills up again and again")
 
     def records(self) -> list[Record]:
         """

@@ -13,14 +13,25 @@ def remove(path: str) -> None:
     """
     Remove a file or a directory and all that is in it. It need not be there.
 
-    :raises OSError: it cannot be removed.
+    :raises OSError: it cannot be removed; ENOTEMPTY, somebody puts something there meanwhile.
     """
     try:
-        if not stat.S_ISDIR(os.lstat(path).st_mode):
-            os.unlink(path)
-            return
+        is_folder = stat.S_ISDIR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return
+    if is_folder:
         _empty(path)
         os.rmdir(path)
+    else:
+        _unlink(path)
+
+
+def _unlink(name: str, folder: int | None = None) -> None:
+    """
+    A file that somebody else may remove, or give another name, just now.
+    """
+    try:
+        os.unlink(name, dir_fd=folder)
     except FileNotFoundError:
         pass
 
@@ -57,7 +68,7 @@ def _clear(folder: int, top: int) -> list[str]:
         found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
     for name, is_folder in found:
         if not is_folder:
-            os.unlink(name, dir_fd=folder)
+            _unlink(name, folder)
             continue
         # whoever is not root needs that to move it, and to empty it
         os.chmod(name, 0o700, dir_fd=folder)

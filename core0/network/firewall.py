@@ -6,7 +6,7 @@ kept; from the host itself, its 127.0.0.1 included; from the neighbours of the c
 ``nat`` reach the world with the address of the host.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address, ip_interface
 from typing import Any
 
@@ -28,7 +28,7 @@ def commands(desired: Desired) -> Json:
     """
     # what is deleted has to be there
     whole: list[Json] = [{"add": {"table": _table()}}, {"delete": {"table": _table()}}]
-    rules = list(_content(desired))
+    rules = list(_content(desired, desired.forwards))
     if rules:
         whole += [{"add": {"table": _table()}}, *({"add": each} for each in rules)]
     return {"nftables": whole}
@@ -39,7 +39,11 @@ def changes(before: Desired, after: Desired) -> Json | None:
     What makes of the table of one picture that of another, where only ports come and go: new rules take the kernel
     longer. None where rules do; without commands if both are the same.
     """
-    old, new = list(_content(before)), list(_content(after))
+    had, has = set(before.forwards), set(after.forwards)
+    # of those that both have one of each kind will do: there may be many, and this is done in the reactor's thread
+    same = list({_kind(forward): forward for forward in before.forwards if forward in has}.values())
+    old = list(_content(before, [*same, *(forward for forward in before.forwards if forward not in has)]))
+    new = list(_content(after, [*same, *(forward for forward in after.forwards if forward not in had)]))
     if [_frame(each) for each in old] != [_frame(each) for each in new]:
         return None
     removed: list[Json] = []
@@ -53,6 +57,13 @@ def changes(before: Desired, after: Desired) -> Json | None:
             removed += [{"delete": {"element": {**place, "elem": gone}}}] if gone else []
             added += [{"add": {"element": {**place, "elem": more}}}] if more else []
     return {"nftables": [*removed, *added]}
+
+
+def _kind(forward: Forward) -> tuple[int, bool]:
+    """
+    Forwards of one kind have the same rules, and are in the same maps.
+    """
+    return forward.ip.version, bool(forward.host_address)
 
 
 def _frame(each: Json) -> Json:
@@ -70,16 +81,19 @@ def is_empty(desired: Desired) -> bool:
     """
     Whether no table is needed.
     """
-    return next(_content(desired), None) is None
+    return next(_content(desired, desired.forwards), None) is None
 
 
 def _table() -> Json:
     return {"family": FAMILY, "name": TABLE}
 
 
-def _content(desired: Desired) -> Iterator[Json]:
-    if desired.forwards:
-        yield from _ports(desired.forwards)
+def _content(desired: Desired, forwards: Sequence[Forward]) -> Iterator[Json]:
+    """
+    :param forwards: those that the maps have.
+    """
+    if forwards:
+        yield from _ports(forwards)
     leaving = [*_hairpins(desired), *_masquerades(desired)]
     if leaving:
         yield _chain("leaving", "nat", "postrouting", SRCNAT)

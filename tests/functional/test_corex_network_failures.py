@@ -99,10 +99,12 @@ class StepsTests(ConnectedTestCase):
 
     def test_no_zerotier(self) -> None:
         """
-        ZeroTier that is not installed is named, before an image is asked for.
+        ZeroTier that is not installed is named, even while the image does not come.
         """
-        arguments = {"plist": "http://127.0.0.1:1/x.plist", "network": {"zerotier": "8056c2e21c000001"}}
+        self.world.serve("192.0.2.2", "tcp", 99)  # waits for more than it is asked
+        arguments = {"plist": "http://192.0.2.2:99/x.plist", "network": {"zerotier": "8056c2e21c000001"}}
         self.assert_refused(503, "zerotier-one", self.daemon.run_command("corex.create", arguments))
+        self.world.end_served()
         self.assert_as_before()
 
     def test_bridge_goes(self) -> None:

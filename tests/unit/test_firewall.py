@@ -63,6 +63,8 @@ class TableTests(SynchronousTestCase):
         if fewer is None:
             self.assertNotEqual(commands(before), commands(after))
             return
+        for kind in ("rule", "chain"):
+            self.assertEqual(added(before, kind), added(after, kind))
         maps = {each["name"]: each["elem"] for each in added(before, "map")}
         for each in fewer["nftables"]:
             ((verb, what),) = each.items()

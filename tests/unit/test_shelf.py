@@ -166,3 +166,21 @@ class ShelfTests(SynchronousTestCase):
         self.shelf.remove(1)
         self.shelf.remove(1)
         self.assertEqual((False, True), (place.exists(), outside.exists()))
+
+    def test_renamed(self) -> None:
+        """
+        A folder goes even if a link in it gets another name each time when it is to be removed.
+        """
+        place = Path(self.shelf.make(record(1)))
+        (place / "root.new").symlink_to("/nowhere")
+        unlink, names = os.unlink, {"root.new": "root.2", "root.2": "root"}
+
+        def late(path: str, *, dir_fd: int | None = None) -> None:
+            name = os.path.basename(path)
+            if name in names:
+                os.rename(place / name, place / names[name])
+            unlink(path, dir_fd=dir_fd)
+
+        self.patch(os, "unlink", late)
+        self.shelf.remove(1)
+        self.assertFalse(place.exists())
