@@ -7,7 +7,7 @@ kept; from the host itself, its 127.0.0.1 included; from the neighbours of the c
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import ip_address, ip_interface
+from ipaddress import collapse_addresses, ip_address, ip_interface
 from typing import Any
 
 from core0.network.desired import Desired, Forward, Network
@@ -49,8 +49,9 @@ def changes(before: Desired, after: Desired) -> Json | None:
     removed: list[Json] = []
     added: list[Json] = []
     for known, wanted in zip(old, new, strict=True):
-        if "map" in wanted:
-            place = {key: wanted["map"][key] for key in ("family", "table", "name")}
+        kind = next(iter(wanted))
+        if kind in ("map", "set"):
+            place = {key: wanted[kind][key] for key in ("family", "table", "name")}
             there, here = _elements(known), _elements(wanted)
             gone = [element for key, element in there.items() if key not in here]
             more = [element for key, element in here.items() if key not in there]
@@ -68,13 +69,13 @@ def _kind(forward: Forward) -> tuple[int, bool]:
 
 def _frame(each: Json) -> Json:
     """
-    Without what is in a map.
+    Without what is in a map, or a set.
     """
     return {kind: {key: value for key, value in what.items() if key != "elem"} for kind, what in each.items()}
 
 
-def _elements(each: Json) -> dict[str, list[Any]]:
-    return {repr(element): element for element in each["map"]["elem"]}
+def _elements(each: Json) -> dict[str, Any]:
+    return {repr(element): element for what in each.values() for element in what.get("elem", ())}
 
 
 def is_empty(desired: Desired) -> bool:
@@ -97,7 +98,7 @@ def _content(desired: Desired, forwards: Sequence[Forward]) -> Iterator[Json]:
     leaving = [*_hairpins(desired), *_masquerades(desired)]
     if leaving:
         yield _chain("leaving", "nat", "postrouting", SRCNAT)
-        yield from (_rule("leaving", *expression) for expression in leaving)
+        yield from leaving
 
 
 def _ports(forwards: Iterable[Forward]) -> Iterator[Json]:
@@ -150,26 +151,41 @@ def _lead(forwards: list[Forward], version: int, *, exact: bool) -> Iterator[Jso
     yield _rule(PORTS, *conditions, {"dnat": target})
 
 
-def _hairpins(desired: Desired) -> Iterator[list[Json]]:
+def _hairpins(desired: Desired) -> Iterator[Json]:
     """
     Containers answer their neighbours directly, and the host by whatever way they have: so that answers come back here,
     what comes from those has the address of the bridge. By their addresses: where the kernel shows bridged packets to
     the firewall it does not say where they came in.
     """
+    if not desired.forwards:
+        return
     led = _is({"ct": {"key": "status"}}, "dnat", "in")
     targets = {(forward.container, forward.bridge) for forward in desired.forwards}
-    given = (link for link in desired.links if link.address and not link.dhcp)
-    links = [link for link in given if (link.container, link.bridge) in targets]
-    for bridge, network in sorted({(link.bridge, ip_interface(link.address).network) for link in links}, key=str):
-        yield [_from(network), _is(_meta("oifname"), bridge), led, _MASQUERADE]
-    for bridge in sorted({forward.bridge for forward in desired.forwards}):
-        yield [_is(_meta("oifname"), bridge), led, _is(_fib("saddr"), "local"), _MASQUERADE]
+    networks: dict[tuple[str, int], list[Any]] = {}
+    for link in desired.links:
+        if link.address and not link.dhcp and (link.container, link.bridge) in targets:
+            network = ip_interface(link.address).network
+            networks.setdefault((link.bridge, network.version), []).append(network)
+    for version, family, kind in ((4, "ip", "ipv4_addr"), (6, "ip6", "ipv6_addr")):
+        # in one set they must not overlap
+        found = [
+            {"concat": [_prefix(str(network.network_address), network.prefixlen), bridge]}
+            for (bridge, of), given in sorted(networks.items())
+            for network in collapse_addresses(given)
+            if of == version
+        ]
+        yield _set(f"near{version}", [kind, "ifname"], found, flags=["interval"])
+        near = {"concat": [_payload(family, "saddr"), _meta("oifname")]}
+        yield _rule("leaving", _is(near, f"@near{version}"), led, _MASQUERADE)
+    yield _set("led", "ifname", sorted({forward.bridge for forward in desired.forwards}))
+    yield _rule("leaving", _is(_meta("oifname"), "@led"), led, _is(_fib("saddr"), "local"), _MASQUERADE)
 
 
-def _masquerades(desired: Desired) -> Iterator[list[Json]]:
+def _masquerades(desired: Desired) -> Iterator[Json]:
     for bridge in desired.bridges:
         if bridge.subnet is not None and bridge.subnet.nat:
-            yield [_from(bridge.subnet.network), _is(_meta("oifname"), bridge.name, "!="), _MASQUERADE]
+            away = _is(_meta("oifname"), bridge.name, "!=")
+            yield _rule("leaving", _from(bridge.subnet.network), away, _MASQUERADE)
 
 
 _DROP: Json = {"drop": None}
@@ -215,3 +231,9 @@ def _rule(chain: str, *expressions: Json) -> Json:
 
 def _map(name: str, types: list[str], value: str, elements: Elements) -> Json:
     return {"map": {"family": FAMILY, "table": TABLE, "name": name, "type": types, "map": value, "elem": elements}}
+
+
+def _set(name: str, types: list[str] | str, elements: list[Any], **more: Any) -> Json:
+    # an empty list is none that nft takes
+    given = {"elem": elements} if elements else {}
+    return {"set": {"family": FAMILY, "table": TABLE, "name": name, "type": types, **more, **given}}

@@ -46,7 +46,7 @@ class TableTests(SynchronousTestCase):
         for each in found[2:]:
             (kind, what), *others = each["add"].items()
             self.assertEqual([], others)
-            if kind in ("chain", "map"):
+            if kind in ("chain", "map", "set"):
                 known.add(what["name"])
             elif kind == "rule":
                 text = json.dumps(what["expr"])
@@ -65,7 +65,7 @@ class TableTests(SynchronousTestCase):
             return
         for kind in ("rule", "chain"):
             self.assertEqual(added(before, kind), added(after, kind))
-        maps = {each["name"]: each["elem"] for each in added(before, "map")}
+        maps = {each["name"]: each.get("elem", []) for kind in ("map", "set") for each in added(before, kind)}
         for each in fewer["nftables"]:
             ((verb, what),) = each.items()
             for element in what["element"]["elem"]:
@@ -73,7 +73,8 @@ class TableTests(SynchronousTestCase):
                     maps[what["element"]["name"]].append(element)
                 else:
                     maps[what["element"]["name"]].remove(element)
-        expected = {each["name"]: sorted(each["elem"], key=str) for each in added(after, "map")}
+        final = [each for kind in ("map", "set") for each in added(after, kind)]
+        expected = {each["name"]: sorted(each.get("elem", []), key=str) for each in final}
         self.assertEqual(expected, {name: sorted(elements, key=str) for name, elements in maps.items()})
 
     def test_more_ports(self) -> None:
@@ -107,6 +108,6 @@ class TableTests(SynchronousTestCase):
         """
         desired = Desired(bridges=(BR6,), links=(LINK,), forwards=(PORT,))
         leaving = [each["expr"] for each in added(desired, "rule") if each["chain"] == "leaving"]
-        self.assertEqual(2, len(leaving))
+        self.assertEqual(3, len(leaving))
         for expression in leaving:
             self.assertIn({"match": {"op": "in", "left": {"ct": {"key": "status"}}, "right": "dnat"}}, expression)
