@@ -104,7 +104,7 @@ class CreateArguments(Struct, frozen=True):
 class BridgeCreate(BaseCommand):
     """
     Make a bridge: ``true``. It is there again whenever core0 starts, with the same addresses, until it is deleted. If
-    it fails nothing is left of it.
+    it fails nothing is left of it; if core0 dies meanwhile (``INTERRUPTED``) it may be there.
     """
 
     name = "bridge.create"

@@ -244,6 +244,9 @@ def _sysctl(spec: Spec) -> dict[str, str]:
     if spec.host_network:
         return {}
     return {
+        # neighbours on a bridge are no routers
+        "net.ipv4.conf.all.accept_redirects": "0",
+        "net.ipv4.conf.default.accept_redirects": "0",
         # its network is its own: nobody is kept from anything by ports of root
         "net.ipv4.ip_unprivileged_port_start": "0",
         # ping without a right of its own; a group must be one that exists inside

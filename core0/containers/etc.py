@@ -102,6 +102,8 @@ def make(place: str, owner: int, name: str, resolved: str) -> None:
 def write(place: str, name: str, attached: Attached) -> None:
     """
     Into the files of a container that runs: they stay the same files, for they are mounted in it.
+
+    :raises BlockingIOError: somebody in there has a lease on one, which would have to be waited for.
     """
     links = attached.links
     _write(os.path.join(place, FOLDER, HOSTS), hosts(name, links), os.O_TRUNC)
@@ -109,6 +111,6 @@ def write(place: str, name: str, attached: Attached) -> None:
 
 
 def _write(path: str, text: str, flags: int) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o644)
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | flags, 0o644)
     with open(fd, "w", encoding="utf-8") as file:
         file.write(text)

@@ -29,9 +29,10 @@ from core0.errors import Refusal
 from core0.host_interfaces import IContainers
 from core0.messages import Command
 from core0.values import Usage
-from core0.waiting import to_the_end, within
+from core0.waiting import pause, to_the_end, within
 
 MOST_BUILT = 20  # at once, of those that have their images: the kernel does much of it one after another
+TOLD, UNTOLD = 1.0, 60.0  # seconds until a container is told of its next addresses, or again of these
 LAST_WORDS = 10.0  # seconds for what containers have said, when core0 ends and takes them with it
 
 
@@ -55,12 +56,37 @@ class Containers:
         self._spoiled: set[int] = set()  # slots of which something may still be in use
         self._machine: Machine | None = None
         self._boot = ""
+        self._telling: dict[int, bool] = {}  # of whom, and whether once more
         house.networks.on_change = self._network_changed
 
     def _network_changed(self, number: int) -> None:
-        container = self._containers.get(number)
-        if container is not None and container.phase == Phase.LIVE:
-            in_background(Steps(self._house, container).tell())
+        if number in self._telling:
+            self._telling[number] = True
+            return
+        self._telling[number] = False
+        in_background(self._tell(number))
+
+    async def _tell(self, number: int) -> None:
+        """
+        Write new addresses into a container's own files: for one container once at a time.
+        """
+        try:
+            while True:
+                self._telling[number] = False
+                container = self._containers.get(number)
+                if container is None or container.phase != Phase.LIVE:
+                    return
+                try:
+                    await Steps(self._house, container).tell()
+                except BlockingIOError:
+                    # somebody in there looks at the file, and has a time until the kernel lets go of it
+                    await pause(self._house.reactor, UNTOLD)
+                    continue
+                await pause(self._house.reactor, TOLD)
+                if not self._telling[number]:
+                    return
+        finally:
+            del self._telling[number]
 
     async def recover(self, records: list[Record], unanswered: Collection[int]) -> None:
         """

@@ -5,9 +5,13 @@ Whether bridges may be made and removed: functions of what is desired and what t
 from collections.abc import Iterator
 
 from core0.errors import Refusal
+from core0.messages import shown
 from core0.network.desired import Bridge, Desired, Network
 from core0.network.plan import Kernel
 from core0.network.subnets import overlapping
+
+MOST = 1000  # bridges that core0 has made
+SERVED = (53, 67, 547)  # ports of a bridge that hands out addresses and names
 
 
 def check_bridge(bridge: Bridge, desired: Desired, kernel: Kernel) -> None:
@@ -21,13 +25,28 @@ def check_bridge(bridge: Bridge, desired: Desired, kernel: Kernel) -> None:
         raise Refusal(
             409, f"arguments.name: there is a {'bridge' if kind == 'bridge' else 'link'} {bridge.name} already"
         )
+    if len(desired.bridges) >= MOST:
+        raise Refusal(503, f"there are {MOST} bridges already; delete one")
     if bridge.subnet is None:
         return
+    if bridge.subnet.start:
+        _check_served(desired)
     wanted = bridge.subnet.network
     for network, where in _networks(desired, kernel, bridge.name):
         if overlapping(wanted, [network]):
             text = f"arguments.network.settings.cidr: {wanted} has addresses of {network}, which is behind {where}"
             raise Refusal(409, text)
+
+
+def _check_served(desired: Desired) -> None:
+    """
+    Whether what the bridge is asked at its own address is not led to a container.
+    """
+    for forward in desired.forwards:
+        if forward.host_port in SERVED and not forward.host_address:
+            port = f"{forward.host_port}/{forward.protocol}"
+            text = f"port {port} of the host leads to container {forward.container}, and would at the bridge"
+            raise Refusal(409, f"arguments.network.mode: {text}; give that port an address of the host")
 
 
 def _networks(desired: Desired, kernel: Kernel, but: str) -> Iterator[tuple[Network, str]]:
@@ -49,7 +68,7 @@ def check_removal(name: str, desired: Desired, kernel: Kernel) -> None:
     """
     found = kernel.links.get(name)
     if found is None and desired.bridge(name) is None:
-        raise Refusal(404, f"arguments.name: there is no bridge {name}; see bridge.list")
+        raise Refusal(404, f"arguments.name: there is no bridge {shown(name)}; see bridge.list")
     if found is not None and found.kind != "bridge":
         raise Refusal(400, f"arguments.name: {name} is no bridge; see bridge.list")
     attached = sorted({link.container for link in desired.on(name)})

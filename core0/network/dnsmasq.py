@@ -73,6 +73,8 @@ def arguments(program: str, bridge: Bridge, folder: str) -> list[str]:
         f"--dhcp-leasefile={os.path.join(folder, LEASES)}",
         f"--dhcp-lease-max={min(size, MOST_LEASES)}",
         "--dhcp-authoritative",
+        # who asks for an address says what he is called: he could be called like somebody else
+        "--dhcp-ignore-names",
         # asking around first takes three seconds; nobody takes an address here without being given it
         "--no-ping",
         *("--quiet-dhcp", "--quiet-dhcp6", "--quiet-ra"),

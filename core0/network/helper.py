@@ -4,6 +4,7 @@ started again whenever it ends; left running by a core0 that ends, and found by 
 """
 
 import os
+import shutil
 import signal
 from collections.abc import Sequence
 from typing import Any
@@ -15,12 +16,12 @@ from twisted.python.failure import Failure
 
 from core0 import procfs
 from core0.errors import Core0Error
+from core0.jobs.process import PATH
 from core0.reaper import Reaper
 from core0.redis.task import Task
 from core0.spawn import Child, Launch, Surroundings
 from core0.waiting import Occurrence, pause, within
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 START = 10.0  # seconds until it serves
 STOP = 3.0  # seconds until it has ended, before it is killed
 FIRST_LOOK, LAST_LOOK = 0.005, 0.1  # seconds between looks whether it serves, or has ended
@@ -35,6 +36,19 @@ class NotServed(Core0Error):
     """
     A bridge or a container is not served; the text says why.
     """
+
+
+def find(program: str, source: str, path: str = PATH) -> str:
+    """
+    The path of a program.
+
+    :param source: what has it, such as ``the package nftables``.
+    :raises NotServed: it is not installed.
+    """
+    found = shutil.which(program, path=path)
+    if found is None:
+        raise NotServed(f"there is no {program}; install {source}")
+    return found
 
 
 class _Protocol(ProcessProtocol):
@@ -118,6 +132,12 @@ class Helper:
         process, self._process = self._process, None
         await self._end(process)
 
+    async def end_left(self) -> None:
+        """
+        End one that nobody looks after: a core0 before this one has left it.
+        """
+        await self._end(self._running())
+
     def leave(self) -> None:
         """
         Look after it no more.
@@ -147,19 +167,22 @@ class Helper:
         """
         The one that runs already. One that was told something else, or is in another network, is ended.
         """
-        pid = self._recorded()
-        process = (pid, _started(pid)) if pid else None
-        if process is None or not process[1]:
+        process = self._running()
+        if process is None:
             return None
-        told = procfs.read(f"/proc/{pid}/cmdline").split(b"\0")[:-1]
-        folder = os.fsencode(os.path.dirname(self._pid_file))
-        if not any(folder in word for word in told):
-            return None  # the pid is somebody else's now
-        if told == [os.fsencode(word) for word in self.argv] and _same(f"/proc/{pid}/ns/net", self._network):
+        pid = process[0]
+        if _told(pid) == [os.fsencode(word) for word in self.argv] and _same(f"/proc/{pid}/ns/net", self._network):
             self._log.info("{program} runs already, pid {pid}", program=self.argv[0], pid=pid)
             return process
         await self._end(process)
         return None
+
+    def _running(self) -> tuple[int, int] | None:
+        pid = self._recorded()
+        process = (pid, _started(pid))
+        folder = os.fsencode(os.path.dirname(self._pid_file))
+        # else the pid is somebody else's now
+        return process if process[1] and any(folder in word for word in _told(pid)) else None
 
     def _recorded(self) -> int:
         text = procfs.read(self._pid_file).strip()
@@ -220,6 +243,10 @@ class Helper:
                 self._process = await self._found()
             except NotServed as error:
                 self._log.error("{error}", error=error)
+
+
+def _told(pid: int) -> list[bytes]:
+    return procfs.read(f"/proc/{pid}/cmdline").split(b"\0")[:-1]
 
 
 def _started(pid: int) -> int:

@@ -4,7 +4,7 @@ The programs that serve bridges: one ``dnsmasq`` for each bridge that hands out 
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from twisted.internet.defer import DeferredLock
@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from core0.interfaces import ThreadRunner
 from core0.network.desired import Bridge, Desired, Ip
 from core0.network.dnsmasq import LARGEST, LEASES, PID, arguments, around, files, hands_out, leased
-from core0.network.helper import PATH, Helper, NotServed
+from core0.network.helper import Helper, NotServed, find
 from core0.reaper import Reaper
 from core0.spawn import Surroundings
 
@@ -68,6 +68,7 @@ class Helpers:
         Have those that this takes. What does not start is logged, and tried again and again.
         """
         self._desired = desired
+        await self._sweep({bridge.name for bridge in desired.bridges if hands_out(bridge)})
         for bridge in desired.bridges:
             if hands_out(bridge):
                 try:
@@ -77,14 +78,23 @@ class Helpers:
                 else:
                     self._helpers[bridge.name].nudge()  # one that runs may know others
 
+    async def _sweep(self, wanted: Collection[str]) -> None:
+        """
+        End and remove what was left for bridges that are not desired any more.
+        """
+        for name in set(await self._in_thread(_names, self._folder)).difference(wanted):
+            helper = Helper(self._reactor, self._reaper, self._surroundings, os.path.join(self._place(name), PID))
+            await helper.end_left()
+            await self._remove(name)
+
     async def _add(self, bridge: Bridge) -> None:
         place = self._place(bridge.name)
         try:
             await self._in_thread(_prepare, place, files(self._desired, bridge.name))
         except OSError as error:
             raise NotServed(f"cannot make {place}: {error.strerror}") from error
-        pid, words = os.path.join(place, PID), around(_find("unshare", "util-linux"), place)
-        program = _find("dnsmasq", "dnsmasq-base")
+        pid, words = os.path.join(place, PID), around(find("unshare", "the package util-linux"), place)
+        program = find("dnsmasq", "the package dnsmasq-base")
         helper = Helper(self._reactor, self._reaper, self._surroundings, pid, around=words)
         self._helpers[bridge.name] = helper
         await helper.start(arguments(program, bridge, place))
@@ -130,11 +140,11 @@ class Helpers:
                 await helper.stop()
 
 
-def _find(program: str, package: str) -> str:
-    found = shutil.which(program, path=PATH)
-    if found is None:
-        raise NotServed(f"there is no {program}; install the package {package}")
-    return found
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
 
 
 def _prepare(place: str, texts: Mapping[str, str]) -> None:

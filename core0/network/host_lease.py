@@ -17,9 +17,11 @@ _DOMAIN = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?\Z")
 def lease_of(ack: Mapping[str, Any]) -> Lease:
     """
     :param ack: the fields of the message with which the server gives an address, decoded.
-    :raises ValueError: it is no address that a machine can have.
+    :raises ValueError: it is no address that a machine can have, or not for any time.
     """
     options = ack.get("options") or {}
+    if options.get("lease_time") == 0:
+        raise ValueError("it is to be given back at once")
     address = IPv4Interface(f"{ack.get('yiaddr')}/{options.get('subnet_mask') or 32}")
     ip, network = address.ip, address.network
     if not _is_usable(ip) or network.prefixlen == 0:
@@ -31,7 +33,7 @@ def lease_of(ack: Mapping[str, Any]) -> Lease:
         address,
         _gateway(options.get("router"), address),
         tuple(_servers(options.get("name_server"))),
-        domain if _is_domain(domain) else "",
+        domain if is_domain(domain) else "",
     )
 
 
@@ -65,6 +67,9 @@ def _servers(given: Any) -> list[IPv4Address]:
     return list(dict.fromkeys(ip for ip in _ips(given) if _is_usable(ip)))[:MAX_SERVERS]
 
 
-def _is_domain(given: Any) -> bool:
+def is_domain(given: Any) -> bool:
+    """
+    Whether it is a name that can be looked for.
+    """
     # it goes into a file whose lines mean something
     return isinstance(given, str) and len(given) <= MAX_DOMAIN and _DOMAIN.match(given) is not None

@@ -18,6 +18,7 @@ from core0.network.plan import (
     AddAddress,
     AllowLocal,
     BringUp,
+    ForbidLocal,
     Join,
     Kernel,
     KernelLink,
@@ -34,7 +35,7 @@ NODAD = 0x02  # IFA_F_NODAD: an IPv6 address that can be used at once, even whil
 NO_FIGURES = 0x8  # RTEXT_FILTER_SKIP_STATS
 UNICAST = 1  # of routes
 FORWARDING: dict[Version, str] = {4: "ipv4/ip_forward", 6: "ipv6/conf/all/forwarding"}
-IGNORED, ADVERTISED, ADVERTISED_ALWAYS = "0", "1", "2"  # of accept_ra: never; not by who forwards; even so
+IGNORED, ADVERTISED, ADVERTISED_ALWAYS = "0", "1", "2"  # of routers' words: never; not by who forwards; even so
 
 
 class NotTaken(Core0Error):
@@ -124,6 +125,7 @@ class Netlink:
             netlink.link("add", ifname=step.link, kind="bridge", address=step.hwaddr)
             # who is at it is no router of the host
             _set(f"ipv6/conf/{step.link}/accept_ra", IGNORED)
+            _set(f"ipv4/conf/{step.link}/accept_redirects", IGNORED)
         elif isinstance(step, AddAddress):
             flags = NODAD if step.address.version == 6 else 0
             where = {"address": str(step.address.ip), "prefixlen": step.address.network.prefixlen}
@@ -139,7 +141,7 @@ class Netlink:
         elif isinstance(step, Route):
             _forward(step.version)
         else:
-            _set(f"ipv4/conf/{step.link}/route_localnet", "1")
+            _set(f"ipv4/conf/{step.link}/route_localnet", "1" if isinstance(step, AllowLocal) else "0")
 
     def join(self, port: int, bridge: int, *, back: bool) -> None:
         """
@@ -158,8 +160,8 @@ class Netlink:
             netlink.addr("del", index=index_of(step.link), **where)
         elif isinstance(step, Route):
             _set(FORWARDING[step.version], "0")
-        elif isinstance(step, AllowLocal) and has_link(step.link):
-            _set(f"ipv4/conf/{step.link}/route_localnet", "0")
+        elif isinstance(step, AllowLocal | ForbidLocal) and has_link(step.link):
+            _set(f"ipv4/conf/{step.link}/route_localnet", "0" if isinstance(step, AllowLocal) else "1")
 
 
 def tried(what: str, work: Any, *arguments: Any, **keywords: Any) -> Any:

@@ -103,8 +103,11 @@ def _static(field: str, text: str, bridge: Bridge, taken: Collection[Ip]) -> Int
         or not network.prefixlen
     ):
         raise Refusal(400, f"{field}: expected an address of a host, got {shown(text)}")
-    if subnet is not None and subnet.network.version == ip.version and ip not in subnet.network:
-        raise Refusal(400, f"{field}: expected an address in {subnet.network}, the network of {bridge.name}, got {ip}")
+    if getattr(ip, "ipv4_mapped", None):
+        raise Refusal(400, f"{field}: expected an address of its own version, got {shown(text)}")
+    if subnet is not None and subnet.network.version == ip.version and network != subnet.network:
+        text = f"expected an address in {subnet.network}, the network of {bridge.name}, with that length"
+        raise Refusal(400, f"{field}: {text}, got {given}")
     if ip in taken:
         raise Refusal(409, f"{field}: {ip} is somebody's already")
     return given

@@ -10,6 +10,7 @@ from core0.messages import shown
 
 LONGEST = 15  # bytes of a link's name
 _RESERVED = (".", "..", "all", "default")  # of folders and of settings
+_LINK = re.compile(r"c[0-9]+v[0-9]+")  # the host's end of a container's
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
@@ -28,6 +29,8 @@ def check_name(name: str) -> None:
         size = 0
     if not 1 <= size <= LONGEST:
         raise ValueError(f"expected 1 to {LONGEST} bytes, got {shown(name)}")
+    if _LINK.fullmatch(name):
+        raise ValueError(f"{shown(name)} is for the link of a container; expected another name")
     if name in _RESERVED:
         raise ValueError(f"{shown(name)} means something else to the kernel; expected another name")
     if any(letter in "/:%" or letter.isspace() or not letter.isprintable() for letter in name):

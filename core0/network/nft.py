@@ -3,7 +3,6 @@ Keeping core0's table of the firewall as it should be: through the program ``nft
 """
 
 import hashlib
-import shutil
 import socket
 import struct
 from typing import Any
@@ -16,14 +15,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from core0.errors import Core0Error
+from core0.interfaces import ThreadRunner
+from core0.jobs.process import PATH
 from core0.network.desired import Desired
 from core0.network.firewall import FAMILY, TABLE, Json, changes, commands, is_empty
+from core0.network.helper import NotServed, find
 from core0.reaper import Reaper
 from core0.redis.task import Task
 from core0.spawn import Child, Launch, Surroundings
 from core0.waiting import Occurrence, pause, within
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PATIENCE = 20.0  # seconds for the program
 LOOK = 2.0  # seconds between looks whether somebody has changed the firewall
 UNSEEN = -1  # no generation
@@ -82,12 +83,15 @@ class _Protocol(ProcessProtocol):
 class Firewall:
     """
     The table. It stays when core0 ends.
+
+    :param in_thread: calls in a thread: with many ports its text takes its time.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, reaper: Reaper, surroundings: Surroundings) -> None:
+    def __init__(self, reactor: Any, in_thread: ThreadRunner, reaper: Reaper, surroundings: Surroundings) -> None:
         self._reactor = reactor
+        self._in_thread = in_thread
         self._reaper = reaper
         self._surroundings = surroundings
         self._desired = Desired()
@@ -105,7 +109,7 @@ class Firewall:
         :raises NotRuled: that cannot be; they are as before.
         """
         async with self._lock:
-            fewer = None if self._owed else changes(self._desired, desired)
+            fewer = None if self._owed else await self._in_thread(changes, self._desired, desired)
             if fewer is None:
                 await self._apply(desired)
             elif fewer["nftables"]:
@@ -160,8 +164,9 @@ class Firewall:
         await self._apply(desired)
 
     async def _apply(self, desired: Desired, told: Json | None = None) -> None:
+        text = await self._in_thread(lambda: msgspec.json.encode(told or commands(desired)))
         since = generation()
-        await self._run(["-j", "-f", "-"], msgspec.json.encode(told or commands(desired)))
+        await self._run(["-j", "-f", "-"], text)
         self._desired, self._owed = desired, False
         now = generation()
         # if somebody else has changed something meanwhile, it is made anew at the next look
@@ -209,9 +214,10 @@ class Firewall:
         """
         :returns: the digest of what it prints.
         """
-        program = shutil.which("nft", path=PATH)
-        if program is None:
-            raise NotRuled("there is no nft; install the package nftables")
+        try:
+            program = find("nft", "the package nftables")
+        except NotServed as error:
+            raise NotRuled(str(error)) from error
         protocol = _Protocol(stdin)
         launch = Launch(program, [program, *words], {"PATH": PATH, "LANG": "C"}, "/")
         try:

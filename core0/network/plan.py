@@ -139,7 +139,19 @@ class AllowLocal:
         return f"lead packets from 127.0.0.1 to {self.link}"
 
 
-Step = MakeBridge | AddAddress | BringUp | Join | Remove | Route | AllowLocal
+@dataclass(frozen=True, slots=True)
+class ForbidLocal:
+    """
+    Not any more: what the host says to itself is nobody else's again.
+    """
+
+    link: str
+
+    def __str__(self) -> str:
+        return f"lead no packets from 127.0.0.1 to {self.link}"
+
+
+Step = MakeBridge | AddAddress | BringUp | Join | Remove | Route | AllowLocal | ForbidLocal
 
 
 def difference(desired: Desired, kernel: Kernel) -> list[Step]:
@@ -160,11 +172,41 @@ def difference(desired: Desired, kernel: Kernel) -> list[Step]:
         if not found.up:
             steps.append(BringUp(found.name))
     steps += (Route(version) for version in sorted(_routed(desired) - kernel.forwarding))
-    for name in sorted({forward.bridge for forward in desired.forwards if forward.ip.version == 4}):
-        known = kernel.links.get(name)
-        if (known is None and name in bridges) or (known is not None and not known.localnet):
-            steps.append(AllowLocal(name))
+    quiet = (bridges | {link.bridge for link in desired.links}) - _led(desired)
+    steps += (ForbidLocal(name) for name in sorted(quiet) if _is_local(kernel, name))
     return steps
+
+
+def late(desired: Desired, kernel: Kernel) -> list[Step]:
+    """
+    The steps that are only safe once the firewall has its rules: it keeps others from what they allow.
+    """
+    made = {bridge.name for bridge in desired.bridges} - kernel.links.keys()
+    missing = made | {link.name for link in kernel.links.values() if not link.localnet}
+    return [AllowLocal(name) for name in sorted(_led(desired) & missing)]
+
+
+def _led(desired: Desired) -> set[str]:
+    """
+    The bridges to which the host leads what it says to its own 127.0.0.1.
+    """
+    return {forward.bridge for forward in desired.forwards if forward.ip.version == 4}
+
+
+def _is_local(kernel: Kernel, name: str) -> bool:
+    return name in kernel.links and kernel.links[name].localnet
+
+
+def strangers(desired: Desired, kernel: Kernel) -> list[str]:
+    """
+    The names of bridges that somebody has given to other links meanwhile: their MAC addresses tell.
+    """
+    known = ((bridge, kernel.links.get(bridge.name)) for bridge in desired.bridges)
+    return [
+        bridge.name
+        for bridge, found in known
+        if found is not None and (found.kind != "bridge" or found.hwaddr != bridge.hwaddr)
+    ]
 
 
 def _bridge(bridge: Bridge, found: KernelLink | None) -> Iterator[Step]:
@@ -191,7 +233,10 @@ def withdrawal(before: Desired, after: Desired, kernel: Kernel) -> list[Step]:
     kept = {link.host_name for link in after.links}
     links = [link.host_name for link in before.links if link.host_name not in kept]
     bridges = [bridge.name for bridge in before.bridges if after.bridge(bridge.name) is None]
-    return [
+    # first, and before the firewall loses the rules that go with it
+    ended = _led(before) - _led(after) - {*bridges}
+    steps: list[Step] = [*map(ForbidLocal, sorted(name for name in ended if _is_local(kernel, name)))]
+    return steps + [
         Remove(name)
         for names, kind in ((links, "veth"), (bridges, "bridge"))
         for name in names

@@ -11,12 +11,13 @@ from ipaddress import ip_address
 
 from core0.errors import Refusal
 from core0.messages import shown
-from core0.network.desired import Desired, Forward, Link
+from core0.network.desired import Desired, Forward, Ip, Link
 from core0.network.names import is_plain
 from core0.network.wishes import Port
 
 LAST = 65535
-MOST = 1000  # of a container
+TAKEN = (errno.EADDRINUSE, errno.EACCES)
+MOST, MOST_OF_ALL = 1000, 20_000  # of a container, and of all
 _HOST = re.compile(r"(?:(?P<address>[0-9.]+|\[[0-9A-Fa-f:.]+\]):)?(?P<port>[0-9]{1,5})(?:/(?P<protocol>tcp|udp))?")
 
 
@@ -40,9 +41,15 @@ def parse(host: str, container: int) -> Port:
         raise ValueError(
             f"expected 127.0.0.1 or another address: the kernel lets nothing out from ::1, got {shown(host)}"
         )
+    if ip is not None and (ip.is_multicast or ip.is_link_local or getattr(ip, "ipv4_mapped", None) or _is_for_all(ip)):
+        raise ValueError(f"expected an address of the host alone before the port, got {shown(host)}")
     # the one that stands for all
     text = "" if ip is None or ip.is_unspecified else str(ip)
     return Port(int(found["port"]), container, text, "udp" if found["protocol"] == "udp" else "tcp")
+
+
+def _is_for_all(ip: Ip) -> bool:
+    return ip.version == 4 and int(ip) >> 28 == 15  # reserved, and the broadcast
 
 
 def forwards_of(container: int, ports: Sequence[Port], links: Sequence[Link]) -> list[Forward]:
@@ -85,6 +92,10 @@ def check_free(forwards: Sequence[Forward], desired: Desired) -> None:
 
     :raises Refusal: 409, somebody has one; 400, two are the same, or the host has no such address.
     """
+    if len(desired.forwards) + len(forwards) > MOST_OF_ALL:
+        raise Refusal(
+            503, f"arguments.port: all containers have {len(desired.forwards)} ports, of {MOST_OF_ALL} at most"
+        )
     known: dict[tuple[str, int, int], list[Forward]] = {}
     for other in desired.forwards:
         known.setdefault(other.kind, []).append(other)
@@ -114,7 +125,7 @@ def _check_unused(forward: Forward, field: str) -> None:
         try:
             tried.bind((forward.host_address or ("::" if ipv6 else "0.0.0.0"), forward.host_port))
         except OSError as error:
-            if error.errno == errno.EADDRNOTAVAIL:
-                raise Refusal(400, f"{field}: the host has no address {forward.host_address}") from error
-            reason = os.strerror(error.errno or 0).lower()
-            raise Refusal(409, f"{field} is in use on the host: {reason}; choose another one") from error
+            if error.errno in TAKEN:
+                reason = os.strerror(error.errno or 0).lower()
+                raise Refusal(409, f"{field} is in use on the host: {reason}; choose another one") from error
+            raise Refusal(400, f"{field}: the host has no address {forward.host_address}") from error

@@ -12,7 +12,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from core0.interfaces import ThreadRunner
-from core0.network.helper import PATH, Helper, NotServed
+from core0.jobs.process import PATH
+from core0.network.helper import Helper, NotServed, find
 from core0.network.zerotier import ORIGIN, PATIENCE, PID, PROGRAM, Api, absent, arguments, end_left
 from core0.reaper import Reaper
 from core0.redis.task import Task
@@ -262,9 +263,5 @@ def _program() -> str:
     """
     :raises NotServed: it is not installed, or what it takes is not.
     """
-    if shutil.which(NSENTER, path=PATH) is None:
-        raise NotServed(f"there is no {NSENTER}; install the package {PACKAGE}")
-    program = shutil.which(PROGRAM, path=f"{os.environ.get('PATH', '')}:{PATH}")
-    if program is None:
-        raise NotServed(f"there is no {PROGRAM}; install it from {ORIGIN}")
-    return program
+    find(NSENTER, f"the package {PACKAGE}")
+    return find(PROGRAM, f"it from {ORIGIN}", f"{os.environ.get('PATH', '')}:{PATH}")

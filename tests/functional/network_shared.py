@@ -174,7 +174,8 @@ class Host:
 
     def ground(self) -> list[Any]:
         """
-        Links, addresses and routes; but not what the kernel makes of it when somebody is at a bridge.
+        Links, addresses, routes, and which links carry what is said to 127.0.0.1; but not what the kernel makes of it
+        when somebody is at a bridge.
         """
         links = self.look("addr")
         for link in links:
@@ -185,7 +186,8 @@ class Host:
         for route in routes:
             route.pop("flags")
         own = [route for route in routes if not route["dst"].startswith(("fe80:", "ff00:"))]
-        return [links, own]
+        local = self.run("sh", "-c", "grep -l 1 /proc/sys/net/ipv4/conf/*/route_localnet || true")
+        return [links, own, local]
 
     def cable(self, other: "Host", near: str, far: str) -> str:
         """

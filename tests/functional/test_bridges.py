@@ -4,7 +4,7 @@ Bridges, as clients ask a running core0 for them: on a host that is a namespace 
 
 from typing import Any
 
-from tests.functional.network_shared import Connected, Driver, NetworkTestCase, Refused
+from tests.functional.network_shared import Connected, Driver, NetworkTestCase, Refused, helpers
 from tests.functional.shared import answer_of
 
 
@@ -69,13 +69,28 @@ class BridgeTests(BridgeTestCase):
         What the kernel would not take, or would take for something else, is refused with the argument's name.
         """
         self.do("bridge.create", name="br0")
-        for name in ("", "x" * 16, "é" * 8, "a/b", "../../x", "a b", "a\n", ".", "..", "all", "default", "br%d", "a:1"):
+        for name in (
+            "",
+            "x" * 16,
+            "é" * 8,
+            "a/b",
+            "../../x",
+            "a b",
+            "a\n",
+            ".",
+            "..",
+            "all",
+            "default",
+            "br%d",
+            "a:1",
+            "c2v0",
+        ):
             self.refused(400, "arguments.name: ", "bridge.create", name=name)
         for hwaddr in ("02:00", "01:00:00:00:00:01", "00:00:00:00:00:00", "zz:00:00:00:00:01", "$(reboot)"):
             self.refused(400, "arguments.hwaddr: ", "bridge.create", name="br1", hwaddr=hwaddr)
         self.refused(409, "arguments.name: there is a bridge br0 already", "bridge.create", name="br0")
         self.refused(409, "arguments.name: there is a link lo already", "bridge.create", name="lo")
-        self.refused(404, "arguments.name: there is no bridge br1", "bridge.delete", name="br1")
+        self.refused(404, "arguments.name: there is no bridge 'br1'", "bridge.delete", name="br1")
         self.refused(404, "arguments.name: ", "bridge.delete", name="x" * 300)
         self.refused(400, "arguments.name: lo is no bridge", "bridge.delete", name="lo")
         self.refused(400, "arguments.name: ", "bridge.delete", name="")
@@ -161,3 +176,34 @@ class BridgeTests(BridgeTestCase):
         self.daemon.stop()
         other.call("create", "br1", None)
         self.assertEqual(["br0", "br1"], other.call("listed"))
+
+    def test_taken_name(self) -> None:
+        """
+        A bridge that others have made in the place of one of core0's is left alone, and listed.
+        """
+        served = {"mode": "dnsmasq", "nat": True, "settings": {"cidr": "10.7.0.1/24"}}
+        self.do("bridge.create", name="br0", network=served)
+        self.daemon.stop()
+        self.host.ip("link", "del", "br0")
+        self.host.ip("link", "add", "br0", "address", "02:00:00:00:99:99", "type", "bridge")
+        self.host.ip("addr", "add", "192.168.5.1/24", "dev", "br0")
+        before = self.host.ground()
+        self.daemon.start()
+        self.assertEqual(before, self.host.ground())
+        self.assertEqual(({}, []), (helpers(self.daemon.state), self.host.tables()))
+        self.assertEqual(["br0"], self.do("bridge.list"))
+
+    def test_edited(self) -> None:
+        """
+        core0 starts whatever its file of the network says; what it has made by another one is not desired any more.
+        """
+        served = {"mode": "dnsmasq", "nat": True, "settings": {"cidr": "10.7.0.1/24"}}
+        self.do("bridge.create", name="br0", network=served)
+        self.daemon.stop()
+        path = self.daemon.state / "network.json"
+        path.write_text(path.read_text().replace("10.7.0.2", "10.7.0.x"))
+        self.daemon.start()
+        self.assertEqual(["br0"], self.do("bridge.list"))
+        self.assertEqual(({}, []), (helpers(self.daemon.state), self.host.tables()))
+        self.do("bridge.delete", name="br0")
+        self.do("bridge.create", name="br0", network=served)

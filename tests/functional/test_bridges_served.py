@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import time
 from ipaddress import ip_address
@@ -267,6 +268,18 @@ class ServedTests(LinksTestCase):
             self.networks.call("detach", 2)
             self.assertEqual("10.7.9.100", self.name(one, "one"))
         self.assertEqual(served, helpers(self.folder)["br9"])
+
+    def test_spoofed(self) -> None:
+        """
+        Nobody gets a name by asking for an address under it.
+        """
+        one, other = self.another(), self.another()
+        self.networks.attach(1, one, ["br9"], hostname="one")
+        self.networks.attach(2, other, ["br9", ""])
+        address = self.dhcp(other)[0]
+        self.assertTrue(address.startswith("10.7.9."))
+        eventually(lambda: self.answers(one, "one") == "10.7.9.100", "a name")
+        self.assertNotIn(address, self.answers(one, socket.gethostname()))
 
     def answers(self, host: Host, name: str) -> str:
         """

@@ -105,6 +105,18 @@ class BridgedTests(ConnectedTestCase):
         for name in ("one", "other"):
             self.assertIn("1 packets received", self.inside_sh(both, f"ping -c 1 -w 5 {name}"))
 
+    def test_redirects(self) -> None:
+        """
+        No neighbour tells a container another way.
+        """
+        self.bridge()
+        number = self.create(network={"bridge": ["br9"]})
+        for name in ("all", "eth0"):
+            told = self.inside_sh(number, f"cat /proc/sys/net/ipv4/conf/{name}/accept_redirects")
+            self.assertEqual("0", told.strip())
+        path = "/proc/sys/net/ipv4/conf/br9/accept_redirects"
+        self.assertEqual("0", self.host.run("cat", path).strip())
+
     def test_world(self) -> None:
         """
         A container behind a bridge with ``nat`` reaches the world with the address of the host, over IPv4 and IPv6.

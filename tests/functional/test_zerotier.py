@@ -11,7 +11,8 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred, gatherResults
 
-from core0.network import helper, zerotiers
+from core0.jobs.process import PATH
+from core0.network import zerotiers
 from core0.network.helper import NotServed
 from core0.network.zerotier import PID
 from core0.waiting import pause
@@ -27,7 +28,7 @@ class RealTests(ZeroTierCase):
     With the program itself, on machines that have it: no package of Debian's does, so nothing can ask for it.
     """
 
-    __test__ = shutil.which(zerotier_one.NAME, path=f"{os.environ.get('PATH', '')}:{helper.PATH}") is not None
+    __test__ = shutil.which(zerotier_one.NAME, path=f"{os.environ.get('PATH', '')}:{PATH}") is not None
 
     async def test_life(self) -> None:
         """

@@ -11,6 +11,7 @@ from core0.network.plan import (
     AddAddress,
     AllowLocal,
     BringUp,
+    ForbidLocal,
     Join,
     Kernel,
     KernelLink,
@@ -82,4 +83,6 @@ def taken(kernel: Kernel, steps: list[Step]) -> Kernel:
             forwarding |= {step.version}
         elif isinstance(step, AllowLocal):
             links[step.link] = replace(links[step.link], localnet=True)
+        elif isinstance(step, ForbidLocal):
+            links[step.link] = replace(links[step.link], localnet=False)
     return Kernel(links, kernel.routes, forwarding)

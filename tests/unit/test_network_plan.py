@@ -6,6 +6,7 @@ from dataclasses import replace
 from ipaddress import ip_interface
 
 from hypothesis import given
+from msgspec.structs import replace as replace_fields
 from twisted.trial.unittest import SynchronousTestCase
 
 from core0.network.desired import Desired, Forward, decode, encode
@@ -13,6 +14,7 @@ from core0.network.plan import (
     AddAddress,
     AllowLocal,
     BringUp,
+    ForbidLocal,
     Join,
     Kernel,
     KernelLink,
@@ -20,6 +22,8 @@ from core0.network.plan import (
     Remove,
     Route,
     difference,
+    late,
+    strangers,
     withdrawal,
 )
 from tests.unit.network import ALL, BARE, BR0, BR6, LINK, LINK6, MAC, PORT, ends, pictures, taken
@@ -72,9 +76,24 @@ class PlanTests(SynchronousTestCase):
         """
         Packets from 127.0.0.1 are let out where ports of IPv4 lead to, and nowhere else.
         """
-        self.assertEqual(
-            [AllowLocal("br0")], [step for step in difference(ALL, Kernel()) if isinstance(step, AllowLocal)]
-        )
+        self.assertEqual([AllowLocal("br0")], late(ALL, Kernel()))
+        kernel = taken(Kernel(), [*difference(ALL, Kernel()), *late(ALL, Kernel())])
+        self.assertEqual([], late(ALL, kernel))
+        # also if core0 did not come to take it back
+        without = replace_fields(ALL, forwards=())
+        self.assertEqual([ForbidLocal("br0")], difference(without, kernel))
+        self.assertEqual([ForbidLocal("br0")], withdrawal(ALL, without, kernel))
+
+    def test_strangers(self) -> None:
+        """
+        A link with the name of a bridge that is another link is told by its MAC address.
+        """
+        kernel = taken(Kernel(), difference(ALL, Kernel()))
+        self.assertEqual([], strangers(ALL, kernel))
+        other = replace(kernel.links["br0"], hwaddr="02:00:00:00:99:99")
+        card = replace(kernel.links["br6"], kind="")
+        changed = replace(kernel, links={**kernel.links, "br0": other, "br6": card})
+        self.assertEqual(["br0", "br6"], strangers(ALL, changed))
 
     @given(pictures(), pictures())
     def test_idempotent(self, before: Desired, after: Desired) -> None:
@@ -82,10 +101,10 @@ class PlanTests(SynchronousTestCase):
         After the steps there is nothing left to do, and what is not desired any more is gone.
         """
         kernel = ends(LINK, LINK6)
-        kernel = taken(kernel, difference(before, kernel))
+        kernel = taken(kernel, [*difference(before, kernel), *late(before, kernel)])
         kernel = taken(kernel, withdrawal(before, after, kernel))
-        kernel = taken(kernel, difference(after, kernel))
-        self.assertEqual([], difference(after, kernel))
+        kernel = taken(kernel, [*difference(after, kernel), *late(after, kernel)])
+        self.assertEqual([], difference(after, kernel) + late(after, kernel))
         self.assertEqual([], withdrawal(before, after, kernel))
         wanted = {bridge.name for bridge in after.bridges}
         self.assertEqual(wanted, {link.name for link in kernel.links.values() if link.kind == "bridge"})
