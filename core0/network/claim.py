@@ -36,7 +36,7 @@ class Claim:
         if self._lock is not None:
             return
         try:
-            lock = Lock(_path())
+            lock = Lock(path())
             lock.take()
             lock.say(f"pid {os.getpid()}, which keeps its state in {self._state}")
         except AlreadyRunning as error:
@@ -57,8 +57,8 @@ class Claim:
             self._lock = None
 
 
-def _path() -> str:
+def path() -> str:
     """
-    Each network namespace has one of its own.
+    Of the lock: each network namespace has one of its own.
     """
     return f"{FOLDER}/core0-networks-{os.stat('/proc/self/ns/net').st_ino}.lock"

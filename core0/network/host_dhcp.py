@@ -9,13 +9,14 @@ from ipaddress import IPv4Interface
 from socket import gethostname
 from typing import Any
 
-from pyroute2.dhcp.client import AsyncDHCPClient, ClientConfig, randomized_increasing_backoff
+from pyroute2.dhcp.client import ClientConfig, randomized_increasing_backoff
 from pyroute2.dhcp.fsm import State
 from pyroute2.dhcp.hooks import Hook, Trigger
 from pyroute2.dhcp.leases import Lease as GivenLease
 
 from core0.network.host_lease import lease_of
 from core0.network.host_machine import Lease
+from core0.network.patient_dhcp import PatientClient, PatientLease
 
 FIRST_RETRY, LAST_RETRY = 1.0, 30.0  # seconds between two questions that nobody answers
 PATIENCE = {State.REBOOTING: 3, State.REQUESTING: 5, State.SELECTING: 300}  # seconds until it begins anew
@@ -87,7 +88,7 @@ class Client:
             begun = loop.time()
             try:
                 self._unusable = ""
-                async with AsyncDHCPClient(self._config()) as client:
+                async with PatientClient(self._config()) as client:
                     await client.bootstrap()
                     await self._watch(client)
                     if self._unusable:
@@ -117,7 +118,7 @@ class Client:
             host_name=gethostname() if self._hostname is None else self._hostname,
         )
 
-    async def _watch(self, client: AsyncDHCPClient) -> None:
+    async def _watch(self, client: PatientClient) -> None:
         """
         Until it has been without an answer for long, has one that is of no use, or stumbles over a packet.
         """
@@ -157,7 +158,7 @@ def _kind(last: Callable[[], GivenLease | None], keep: Callable[[GivenLease], No
     A kind of lease that is kept in memory: of an address, the kernel itself remembers that it is ours.
     """
 
-    class Kept(GivenLease):  # type: ignore[misc] # it has no types
+    class Kept(PatientLease):
         def dump(self) -> None:
             keep(self)
 

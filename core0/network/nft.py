@@ -5,6 +5,7 @@ Keeping core0's table of the firewall as it should be: through the program ``nft
 import hashlib
 import socket
 import struct
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -17,9 +18,11 @@ from twisted.python.failure import Failure
 from core0.errors import Core0Error
 from core0.interfaces import ThreadRunner
 from core0.jobs.process import PATH
-from core0.network.desired import Desired
+from core0.network.conntrack import forget
+from core0.network.desired import Desired, Forward
 from core0.network.firewall import FAMILY, TABLE, Json, changes, commands, is_empty
 from core0.network.helper import NotServed, find
+from core0.network.kernel import NotTaken
 from core0.reaper import Reaper
 from core0.redis.task import Task
 from core0.spawn import Child, Launch, Surroundings
@@ -109,11 +112,13 @@ class Firewall:
         :raises NotRuled: that cannot be; they are as before.
         """
         async with self._lock:
+            known = set(self._desired.forwards)
             fewer = None if self._owed else await self._in_thread(changes, self._desired, desired)
             if fewer is None:
                 await self._apply(desired)
             elif fewer["nftables"]:
                 await self._change(desired, fewer)
+            await self._forget(known.symmetric_difference(desired.forwards))
         self._begin()
 
     async def drop(self, desired: Desired) -> None:
@@ -139,6 +144,7 @@ class Firewall:
         self._begin()
         async with self._lock:
             await self._apply(desired)
+            await self._forget(desired.forwards)
 
     def _begin(self) -> None:
         if not self._watching:
@@ -209,6 +215,18 @@ class Firewall:
             return
         self._log.warn("somebody has changed core0's table of the firewall; making it anew")
         await self._apply(self._desired)
+        await self._forget(self._desired.forwards)
+
+    async def _forget(self, forwards: Iterable[Forward]) -> None:
+        """
+        Packets that come already go where rules lead that were not there when they began to.
+        """
+        ports = {(forward.protocol, forward.host_port) for forward in forwards}
+        try:
+            if ports:
+                await self._in_thread(forget, ports)
+        except NotTaken as error:
+            self._log.warn("some packets may go on to where they went: {error}", error=error)
 
     async def _run(self, words: list[str], stdin: bytes = b"") -> bytes:
         """

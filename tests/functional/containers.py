@@ -39,6 +39,8 @@ cp "$1" "$1.observed" && echo 'user {OBSERVER} on nopass ~* &* +@all' >> "$1.obs
 """
 # no kill_grace of seconds for what is told to end, but enough for what does so
 QUICK = "[jobs]\nkill_grace = 1.0\n"
+OWN_NAMES = ("corex", "core0-init", "core0-zygote")  # of processes that only core0 starts
+PATIENT_LOOKS = 10
 OWNED = 1234  # user and group of /data/owned in the image
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nsomebody:x:1234:1234::/home:/bin/sh\n"
 APPLETS = """
@@ -260,6 +262,13 @@ def _text(path: Path) -> str:
         return ""
 
 
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        pass  # somebody else has
+
+
 class FirstProcess:
     """
     Reaps what a core0 that was killed leaves behind, as the first process of a machine does: where tests run, that may
@@ -276,17 +285,14 @@ class FirstProcess:
         self._thread.start()
 
     def _reap(self) -> None:
-        ended: set[int] = set()
-        while not self._stopped.wait(0.05):
+        looks: dict[int, int] = {}
+        while not self._stopped.wait(0.01):
             pids = map(int, _text(Path(f"/proc/self/task/{os.getpid()}/children")).split())
-            dead = {pid for pid in pids if pid != self._spared() and not lives(pid)}
-            # what the tests themselves have started they wait for at once
-            for pid in dead & ended:
-                try:
-                    os.waitpid(pid, os.WNOHANG)
-                except ChildProcessError:
-                    pass
-            ended = dead
+            looks = {pid: looks.get(pid, 0) + 1 for pid in pids if pid != self._spared() and not lives(pid)}
+            for pid, count in looks.items():
+                # what the tests themselves have started they wait for at once
+                if count > PATIENT_LOOKS or _name(pid) in OWN_NAMES:
+                    _reap(pid)
 
     def close(self) -> None:
         """

@@ -3,6 +3,9 @@ Ports of a host that lead to containers: from everywhere, and nowhere any more w
 """
 
 import json
+import subprocess
+import sys
+import textwrap
 import time
 from typing import Any
 
@@ -12,6 +15,25 @@ from tests.functional.test_bridges_links import BOTH, LinksTestCase
 
 REASSERTED = 5.0  # seconds
 PORTS = {"8080": 80, "8080/udp": 80, "127.0.0.1:8081": 80, "192.0.2.1:8082": 80, "[2001:db8::1]:8083/udp": 80}
+
+# sends until it is answered, 10 s at most
+INSISTENT = """
+    import socket, sys, time
+    asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    asking.bind(("", 0))
+    asking.settimeout(0.05)
+    end, place = time.monotonic() + 10, (sys.argv[1], int(sys.argv[2]))
+    asking.sendto(b"x", place)
+    print("sending", flush=True)
+    while time.monotonic() < end:
+        asking.sendto(b"x", place)
+        try:
+            asking.recv(100)
+            print("answered", flush=True)
+            break
+        except OSError:
+            pass
+"""
 
 
 class PortsTestCase(LinksTestCase):
@@ -105,6 +127,21 @@ class PortTests(PortsTestCase):
         self.neighbour.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet")
         self.assertRaises(AssertionError, self.neighbour.ask, "127.0.0.1", "udp", 5000, 1000)
         self.assertEqual("127.0.0.1", self.host.ask("127.0.0.1", "udp", 5000, 1000))
+
+    def test_flow(self) -> None:
+        """
+        Who sends to a port already when it comes to lead to a container reaches that, without a pause.
+        """
+        # the kernel remembers flows while there is any rule that needs it
+        self.attach(3, self.another(), [["br0", "10.7.0.4/24"]], {"9999": 9})
+        script = textwrap.dedent(INSISTENT)
+        words = [*self.outside.inside(), sys.executable, "-ISc", script, "192.0.2.1", "8080"]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as sender:
+            self.addCleanup(sender.kill)
+            assert sender.stdout is not None
+            self.assertEqual("sending\n", sender.stdout.readline())
+            self.serve()
+            self.assertEqual("answered\n", sender.stdout.readline())
 
     def test_gone(self) -> None:
         """

@@ -79,7 +79,7 @@ class CorectlNetworkTests(ConnectedTestCase):
         self.assert_refused_here(1, "without a mode", "bridge", "create", "br1", "--cidr", "10.1.0.1/24")
         self.assert_refused_here(1, "without a mode", "bridge", "create", "br1", "--nat")
         self.assert_refused_here(2, "--mode", "bridge", "create", "br1", "--mode", "dhcp")
-        self.assert_refused_here(1, "no bridge br1", "bridge", "delete", "br1")
+        self.assert_refused_here(1, "no bridge 'br1'", "bridge", "delete", "br1")
 
     def test_links_and_ports(self) -> None:
         """

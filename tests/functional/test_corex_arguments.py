@@ -54,7 +54,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("privileged", {"privileged": "yes"}),
     ("host_network", {"host_network": 1}),
     ("network", {"network": ["br0"]}),
-    ("port", {"port": {"80": 80}}),
+    ("port", {"port": {"80": 0}}),
 ]
 
 
