@@ -4,7 +4,7 @@ The programs that serve bridges: one ``dnsmasq`` for each bridge that hands out 
 
 import os
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 from twisted.internet.defer import DeferredLock
@@ -90,7 +90,7 @@ class Helpers:
     async def _add(self, bridge: Bridge) -> None:
         place = self._place(bridge.name)
         try:
-            await self._in_thread(_prepare, place, files(self._desired, bridge.name))
+            await self._in_thread(_prepare, place, self._desired, bridge.name)
         except OSError as error:
             raise NotServed(f"cannot make {place}: {error.strerror}") from error
         pid, words = os.path.join(place, PID), around(find("unshare", "the package util-linux"), place)
@@ -110,7 +110,7 @@ class Helpers:
         By files, which it reads anew: nobody who asks for a name meanwhile goes without an answer.
         """
         try:
-            if await self._in_thread(_write, self._place(name), files(self._desired, name)):
+            if await self._in_thread(_write, self._place(name), self._desired, name):
                 helper.nudge()
         except OSError as error:
             self._log.error("{bridge} does not know its containers: {error}", bridge=name, error=error)
@@ -147,18 +147,18 @@ def _names(folder: str) -> list[str]:
         return []
 
 
-def _prepare(place: str, texts: Mapping[str, str]) -> None:
+def _prepare(place: str, desired: Desired, name: str) -> None:
     os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
     os.makedirs(place, mode=0o755, exist_ok=True)
     os.chmod(place, 0o755)  # whatever the umask; what is around it lets nobody in
-    _write(place, texts)
+    _write(place, desired, name)
 
 
-def _write(place: str, texts: Mapping[str, str]) -> bool:
+def _write(place: str, desired: Desired, name: str) -> bool:
     """
     :returns: whether any of the files says something else now.
     """
-    written = [_replace(os.path.join(place, name), text) for name, text in texts.items()]
+    written = [_replace(os.path.join(place, file), text) for file, text in files(desired, name).items()]
     return any(written)
 
 

@@ -7,7 +7,7 @@ import sys
 from typing import Any, ClassVar
 
 from tests.daemon import Daemon, eventually
-from tests.functional.containers import ContainerTestCase, Traces, need_containers, observed_server
+from tests.functional.containers import ContainerTestCase, FirstProcess, Traces, need_containers, observed_server
 from tests.functional.network_shared import Connected, Host
 from tests.functional.shared import answer_of
 
@@ -56,6 +56,14 @@ class ConnectedTestCase(ContainerTestCase):
         daemon.write_config(f'{cls.config}\n[redis]\nserver = "{observed_server(daemon)}"\n')
         cls.traces = HostTraces(daemon, cls.host)
         return daemon
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        """
+        What core0 leaves behind is reaped.
+        """
+        super().setUpClass()
+        cls.addClassCleanup(FirstProcess(lambda: cls.daemon.pid).close)
 
     def end(self) -> None:
         """

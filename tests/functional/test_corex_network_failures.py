@@ -3,7 +3,7 @@ Containers that cannot be connected: whatever step fails, the client is told whi
 """
 
 from tests.daemon import eventually
-from tests.functional.containers import FirstProcess, image
+from tests.functional.containers import image
 from tests.functional.corex_network import ConnectedTestCase
 from tests.functional.network_shared import Broken
 
@@ -12,14 +12,6 @@ class StepsTests(ConnectedTestCase):
     """
     Each step of a connection fails in turn.
     """
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        """
-        What core0 leaves behind is reaped.
-        """
-        super().setUpClass()
-        cls.addClassCleanup(FirstProcess(lambda: cls.daemon.pid).close)
 
     def setUp(self) -> None:
         """

@@ -4,7 +4,6 @@ Networks of containers over restarts: of core0, of what it has made, and of the 
 
 from typing import Any
 
-from tests.functional.containers import FirstProcess
 from tests.functional.corex_network import FAR, NEAR, ConnectedTestCase, HostTraces
 from tests.functional.network_shared import Connected, Host
 
@@ -13,14 +12,6 @@ class RestartTests(ConnectedTestCase):
     """
     Two containers on a bridge, one with a port.
     """
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        """
-        What core0 leaves behind is reaped.
-        """
-        super().setUpClass()
-        cls.addClassCleanup(FirstProcess(lambda: cls.daemon.pid).close)
 
     def setUp(self) -> None:
         """

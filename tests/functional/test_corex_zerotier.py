@@ -8,7 +8,6 @@ from typing import Any
 
 from tests.daemon import Daemon, eventually
 from tests.functional import zerotier_one
-from tests.functional.containers import FirstProcess
 from tests.functional.corex_network import ConnectedTestCase
 from tests.functional.shared import lives, missing
 
@@ -33,14 +32,6 @@ class ZeroTierTests(ConnectedTestCase):
         daemon.environment = {"PATH": f"{zerotier_one.install(folder, daemon.folder / 'mood')}:{os.environ['PATH']}"}
         (daemon.folder / "mood").touch()
         return daemon
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        """
-        What core0 leaves behind is reaped.
-        """
-        super().setUpClass()
-        cls.addClassCleanup(FirstProcess(lambda: cls.daemon.pid).close)
 
     def member(self, number: int) -> dict[str, Any]:
         """

@@ -223,6 +223,8 @@ class LeaseTests(LeasesTestCase):
         first = self.container(7)
         self.begin(7, first)
         self.leases.call("end", 7)
+        # its thread ends a moment after that is told
+        eventually(lambda: self.leases.call("used")[0] == ["MainThread"], "no thread")
         before = self.leases.call("used")
         self.server.silence()
         inside = self.container(1)
