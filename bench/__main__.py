@@ -6,7 +6,7 @@ import platform
 import sys
 import time
 
-from bench import containers, images, running, taking
+from bench import containers, images, network, running, taking
 from bench.table import Missing, show
 
 LOADS = {
@@ -23,6 +23,10 @@ LOADS = {
     "many": containers.many,
     "inside": containers.inside,
     "layout": images.layout,
+    "bridges": network.bridges,
+    "connecting": network.connecting,
+    "streams": network.streams,
+    "forwards": network.forwards,
 }
 
 

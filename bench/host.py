@@ -40,10 +40,19 @@ def host(config: str = "", *, cgroups: bool = True) -> Iterator[tuple[Host, redi
     A running one, and a client.
     """
     daemon = Host(config, cgroups=cgroups)
+    with running(daemon) as client:
+        yield daemon, client
+
+
+@contextmanager
+def running(daemon: Daemon) -> Iterator[redis.Redis]:
+    """
+    Start one; gives a client.
+    """
     try:
         daemon.start()
         with daemon.redis() as client:
-            yield daemon, client
+            yield client
     finally:
         daemon.close()
 

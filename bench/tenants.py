@@ -5,7 +5,7 @@ A core0 with containers to measure.
 import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import redis
 
 from bench.bare_runtime import BareRuntime, bare_runtime
-from bench.host import PATIENCE, Host, push
+from bench.host import PATIENCE, Host, push, running
 from bench.table import Missing
 from core0.containers import probe
 from tests.functional.containers import BUSYBOX, Image, Traces
@@ -129,21 +129,19 @@ class Tenants:
 
 
 @contextmanager
-def tenants() -> Iterator[Tenants]:
+def tenants(make: Callable[[], Landlord] = Landlord) -> Iterator[Tenants]:
     """
     A running core0 without containers, and what asks for some. None outlives it.
+
+    :param make: gives one that has not been started.
     """
     lacks = probe.missing() or ("" if Path(BUSYBOX).exists() else "busybox: apt-get install busybox-static")
     if lacks:
         raise Missing(lacks)
-    daemon = Landlord()
+    daemon = make()
     traces = Traces(daemon)
     try:
-        daemon.start()
-        with daemon.redis() as client:
+        with running(daemon) as client:
             yield Tenants(daemon, client, traces)
     finally:
-        try:
-            daemon.close()
-        finally:
-            traces.clear()
+        traces.clear()

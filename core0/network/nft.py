@@ -12,6 +12,7 @@ import msgspec
 from twisted.internet.defer import DeferredLock, TimeoutError
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -22,7 +23,6 @@ from core0.network.conntrack import forget
 from core0.network.desired import Desired, Forward
 from core0.network.firewall import FAMILY, TABLE, Json, changes, commands, is_empty
 from core0.network.helper import NotServed, find
-from core0.network.kernel import NotTaken
 from core0.reaper import Reaper
 from core0.redis.task import Task
 from core0.spawn import Child, Launch, Surroundings
@@ -118,7 +118,7 @@ class Firewall:
                 await self._apply(desired)
             elif fewer["nftables"]:
                 await self._change(desired, fewer)
-            await self._forget(known.symmetric_difference(desired.forwards))
+            self._forget(known.symmetric_difference(desired.forwards))
         self._begin()
 
     async def drop(self, desired: Desired) -> None:
@@ -144,7 +144,7 @@ class Firewall:
         self._begin()
         async with self._lock:
             await self._apply(desired)
-            await self._forget(desired.forwards)
+            self._forget(desired.forwards)
 
     def _begin(self) -> None:
         if not self._watching:
@@ -215,18 +215,21 @@ class Firewall:
             return
         self._log.warn("somebody has changed core0's table of the firewall; making it anew")
         await self._apply(self._desired)
-        await self._forget(self._desired.forwards)
+        self._forget(self._desired.forwards)
 
-    async def _forget(self, forwards: Iterable[Forward]) -> None:
+    def _forget(self, forwards: Iterable[Forward]) -> None:
         """
-        Packets that come already go where rules lead that were not there when they began to.
+        Packets that come already go where rules lead that were not there when they began to. Soon: the kernel looks
+        through all that it remembers, and nobody waits for that.
         """
         ports = {(forward.protocol, forward.host_port) for forward in forwards}
-        try:
-            if ports:
-                await self._in_thread(forget, ports)
-        except NotTaken as error:
-            self._log.warn("some packets may go on to where they went: {error}", error=error)
+        if ports:
+            # in any thread: in the one for changes others would wait
+            working = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), forget, ports)
+            working.addErrback(self._remembered)
+
+    def _remembered(self, failure: Failure) -> None:
+        self._log.warn("some packets may go on to where they went: {error}", error=failure.value)
 
     async def _run(self, words: list[str], stdin: bytes = b"") -> bytes:
         """
