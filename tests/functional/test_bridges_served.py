@@ -21,6 +21,7 @@ from tests.functional.test_bridges_links import LinksTestCase
 CLIENT = """
 import asyncio, os, warnings
 warnings.simplefilter("ignore")
+os.chdir("/run")  # where what it keeps goes with the host
 from pyroute2.dhcp.client import AsyncDHCPClient, ClientConfig
 from pyroute2.dhcp.fsm import State
 
