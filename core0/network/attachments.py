@@ -14,7 +14,8 @@ from core0.errors import Refusal
 from core0.network.attached import Attached
 from core0.network.desired import Link
 from core0.network.host_machine import Lease
-from core0.network.leases import Asked, Leases
+from core0.network.lease_worker import Asked
+from core0.network.leases import Leases
 from core0.network.networks import Networks
 from core0.network.refusals import refusals
 from core0.network.wishes import Wishes

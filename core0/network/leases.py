@@ -132,6 +132,3 @@ class Leases:
         except TimeoutError:
             text = "threads that ask for addresses by DHCP have not ended within {seconds} s"
             self._log.warn(text, seconds=STOP_TIMEOUT)
-
-
-__all__ = ["Asked", "Leases"]

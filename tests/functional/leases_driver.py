@@ -21,7 +21,8 @@ from twisted.protocols.basic import LineOnlyReceiver
 
 from core0.network.host_machine import Lease
 from core0.network.kernel import NotTaken
-from core0.network.leases import Asked, Leases
+from core0.network.lease_worker import Asked
+from core0.network.leases import Leases
 
 
 class Driver(LineOnlyReceiver):
