@@ -191,13 +191,17 @@ class Firewall:
         """
         Make it anew whenever somebody else has changed it.
         """
+        told = ""
         while True:
             await pause(self._reactor, LOOK)
             try:
                 async with self._lock:
                     await self._look()
+                told = ""
             except (NotRuled, OSError) as error:
-                self._log.error("the firewall is not as it should be: {error}", error=error)
+                if str(error) != told:
+                    self._log.error("the firewall is not as it should be, tried again: {error}", error=error)
+                told = str(error)
 
     async def _look(self) -> None:
         if self._owed:
