@@ -24,7 +24,7 @@ from core0.containers.watch import Watched
 from core0.errors import Core0Error
 from core0.reaper import Reaper
 from core0.spawn import Child, Launch, Surroundings
-from core0.waiting import Occurrence, within
+from core0.waiting import Occurrence, to_the_end, within
 
 PATIENCE = 30.0  # seconds for each step; all of it together takes some milliseconds
 MAX_ORDER = 256 << 10  # bytes that the pipe of a guest holds
@@ -226,9 +226,10 @@ class Nursery:
             fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, MAX_ORDER)
             os.set_blocking(ours, False)
             child.write(msgspec.json.encode(Request(number=number, parent=os.getpid(), orders=theirs)) + b"\n")
-            await guest.opened()
+            # cancelled meanwhile it is on its way all the same, and ended when it is there
+            await to_the_end(guest.opened())
         except BaseException:
-            guest.drop()
+            await to_the_end(guest.end())
             raise
         finally:
             os.close(theirs)
