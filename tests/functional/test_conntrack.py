@@ -13,7 +13,7 @@ from tests.daemon import ROOT, eventually
 from tests.functional.network_shared import Host, NetworkTestCase
 
 QUICK = 2.0  # seconds for one call, with many flows
-MANY = 10000  # flows
+MANY = 3000  # flows
 STEADY = 0.3  # seconds in which several packets are sent
 # answers with its name
 RECEIVER = """
