@@ -230,7 +230,7 @@ def _containers() -> Iterator[Row]:
 def _networks() -> Iterator[Row]:
     yield "The name of a bridge", f"{link_names.LONGEST} bytes", "refused"
     yield "Links of a container", f"{links.MOST}", "refused"
-    yield "Ports of a container", f"{ports.MOST:,}", "refused"
+    yield "Ports of a container, and of all", f"{ports.MOST:,}; {ports.MOST_OF_ALL:,}", "refused"
     yield (
         "The first address by DHCP, of all links of a container",
         f"{leases.WAIT:.0f} s",

@@ -4,6 +4,7 @@ started again whenever it ends; left running by a core0 that ends, and found by 
 """
 
 import os
+import re
 import shutil
 import signal
 from collections.abc import Sequence
@@ -179,10 +180,10 @@ class Helper:
 
     def _running(self) -> tuple[int, int] | None:
         pid = self._recorded()
-        process = (pid, _started(pid))
-        folder = os.fsencode(os.path.dirname(self._pid_file))
-        # else the pid is somebody else's now
-        return process if process[1] and any(folder in word for word in _told(pid)) else None
+        started = procfs.started(pid) if pid else 0
+        # else the pid is somebody else's now; not that of a folder whose name only begins like this one's
+        ours = re.compile(rb".*" + re.escape(os.fsencode(os.path.dirname(self._pid_file))) + rb"(/.*)?", re.DOTALL)
+        return (pid, started) if started and any(map(ours.fullmatch, _told(pid))) else None
 
     def _recorded(self) -> int:
         text = procfs.read(self._pid_file).strip()
@@ -200,7 +201,7 @@ class Helper:
             raise NotServed(f"cannot start {argv[0]}: {error.strerror}") from error
         finally:
             os.close(null)
-        process = (child.pid or 0, _started(child.pid or 0))
+        process = (child.pid or 0, procfs.started(child.pid) if child.pid else 0)
         try:
             await within(self._reactor, START, self._serves(protocol, process[0]))
         except BaseException as error:
@@ -249,17 +250,9 @@ def _told(pid: int) -> list[bytes]:
     return procfs.read(f"/proc/{pid}/cmdline").split(b"\0")[:-1]
 
 
-def _started(pid: int) -> int:
-    found = procfs.figures(pid) if pid else None
-    return found.started if found else 0
-
-
 def _lives(process: tuple[int, int]) -> bool:
     pid, started = process
-    if not started or _started(pid) != started:
-        return False
-    state = procfs.read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[:1]
-    return state not in ([], [b"Z"], [b"X"])
+    return bool(started) and procfs.started(pid) == started
 
 
 def _signal(process: tuple[int, int], number: int) -> bool:

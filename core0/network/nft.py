@@ -198,7 +198,7 @@ class Firewall:
                 async with self._lock:
                     await self._look()
                 told = ""
-            except (NotRuled, OSError) as error:
+            except NotRuled as error:
                 if str(error) != told:
                     self._log.error("the firewall is not as it should be, tried again: {error}", error=error)
                 told = str(error)
@@ -272,12 +272,15 @@ def generation() -> int:
     """
     A number that is another one after each change of the firewall. The kernel answers at once.
 
-    :raises OSError: it does not say.
+    :raises NotRuled: it does not say.
     """
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) as asked:
-        asked.send(struct.pack("=IHHIIBBH", 20, GET_GENERATION, 1, 1, 0, 0, 0, 0))
-        answer = asked.recv(4096, socket.MSG_DONTWAIT)
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) as asked:
+            asked.send(struct.pack("=IHHIIBBH", 20, GET_GENERATION, 1, 1, 0, 0, 0, 0))
+            answer = asked.recv(4096, socket.MSG_DONTWAIT)
+    except OSError as error:
+        raise NotRuled(f"cannot ask the kernel for its firewall (nf_tables): {error.strerror}") from error
     attribute = ANSWER.unpack_from(answer.ljust(ANSWER.size + 4, b"\0"))[-1]
     if attribute != GENERATION:
-        raise OSError("the kernel does not say how often the firewall has changed")
+        raise NotRuled("the kernel does not say how often the firewall has changed")
     return int.from_bytes(answer[ANSWER.size : ANSWER.size + 4], "big")
