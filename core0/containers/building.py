@@ -71,6 +71,7 @@ class Building:
         self._say = say
         self._request = container.record.request
         self._number = container.number
+        self._wishes = self._request.wishes(self._number)
         self._place = house.shelf.place(self._number)
         self._bundle = os.path.join(self._place, "bundle")
         self._sources: list[str] = []  # of the mounts, where they lead to
@@ -121,14 +122,12 @@ class Building:
         container.record = replace(container.record, phase=Phase.LIVE, started=started)
 
     async def _connectable(self) -> None:
-        wishes = self._request.wishes(self._number)
-        if wishes is not None:
-            await self._house.networks.check(wishes)
+        if self._wishes is not None:
+            await self._house.networks.check(self._wishes)
 
     async def _connect(self, steps: Steps, init: int) -> None:
-        wishes = self._request.wishes(self._number)
-        if wishes is not None:
-            await steps.network(init, wishes)
+        if self._wishes is not None:
+            await steps.network(init, self._wishes)
 
     async def _inhabit(self, steps: Steps, guest: Guest, init: int) -> None:
         house = self._house

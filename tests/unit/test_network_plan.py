@@ -26,6 +26,7 @@ from core0.network.plan import (
     strangers,
     withdrawal,
 )
+from core0.network.validity import check
 from tests.unit.network import ALL, BARE, BR0, BR6, LINK, LINK6, MAC, PORT, ends, pictures, taken
 
 
@@ -139,7 +140,7 @@ class DesiredTests(SynchronousTestCase):
         A file that says something else is refused, not guessed at.
         """
         for text in (b"", b"{", b"[]", b'{"bridges": [{"name": 1}]}', encode(ALL).replace(b"10.7.0.1", b"10.7.0.x")):
-            self.assertRaises(ValueError, decode, text)
+            self.assertRaises(ValueError, lambda text: check(decode(text)), text)
 
     def test_changes(self) -> None:
         """
