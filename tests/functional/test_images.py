@@ -14,7 +14,7 @@ import zstandard
 
 from tests.functional.images_shared import MTIME, ImagesTestCase, digest_of, line, plist, sha256
 from tests.functional.shared import need_root
-from tests.web import Page, redirect, zipped
+from tests.web import Page, Web, redirect, zipped
 
 FILES = {"bin/true": b"#!/bin/true", "etc/motd": b"welcome\n", "etc/empty": b"", "usr/big": os.urandom(700_000)}
 
@@ -55,12 +55,12 @@ class WhereFromTests(ImagesTestCase):
         """
         files = {f"d{number % 7}/{number}": b"%d" % number for number in range(600)}
         url = self.publish(files)
-        lost = f"/store/{sha256(b'500')}"
-        content = self.web.pages.pop(lost)
+        del self.web.pages[f"/store/{sha256(b'500')}"]
         self.assertIn(sha256(b"500"), str(await self.refused(url)))
-        self.web.pages[lost] = content
-        self.web.asked.clear()
-        self.assert_files(files, await self.root(url))
+        # another server: this one may only now come to what was on its way when the first content was missed
+        self.web = Web()
+        self.addCleanup(self.web.close)
+        self.assert_files(files, await self.root(self.publish(files)))
         self.assertEqual({1}, set(self.web.asked.values()))
 
     async def test_files(self) -> None:
