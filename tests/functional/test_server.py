@@ -220,9 +220,10 @@ class DeathTests(DaemonTestCase):
         A job that ends while there is no server is answered when there is one.
         """
         gate, file = self.gate(), self.folder() / "file"
-        id = self.push_sh(f"{gate.wait}; echo end; echo end > {file}")
-        waiting = [self.push_sh(f"echo {number} >> {file}", queue=str(file)) for number in range(3)]
+        id = self.push_sh(f"echo begun > {file}; {gate.wait}; echo end; echo end > {file}")
+        waiting = [self.push_sh(f"echo {number} >> {file}.more", queue=str(file)) for number in range(3)]
         self.daemon.run_command("core.ping")
+        eventually(lambda: "begun" in lines(file), "it has begun")
         before = server_pid(self.daemon)
         os.kill(before, signal.SIGSTOP)
         gate.open()
