@@ -1,9 +1,11 @@
 """
-Keeps tests from the network of this machine: who looks after it is the tests, and these do nothing.
+Keeps tests from the network of this machine: who looks after it is the tests, and these do nothing. And keeps from them
+what the shell that starts them has decided on signals.
 """
 
 import fcntl
 import os
+import signal
 
 import pytest
 
@@ -22,3 +24,12 @@ def untouched_network() -> None:
     os.pwrite(fd, b"the tests, which leave it alone\n", 0)
     # shared by all that run at the same time; until this process ends
     fcntl.flock(fd, fcntl.LOCK_SH)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def heard_interrupts() -> None:
+    """
+    Programs that tests start end at Ctrl-C: a shell without job control has what it starts in the background ignore it.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

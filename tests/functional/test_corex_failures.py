@@ -344,10 +344,10 @@ class ProcessesTests(FailingTestCase):
         (old,) = zygotes(self.daemon)
         kill(old)
         second = self.daemon.push("corex.create", {"plist": image().plist})
-        eventually(lambda: zygotes(self.daemon) not in ([], [old]), "there is another one", 5)
+        eventually(lambda: zygotes(self.daemon) not in ([], [old]), "there is another one")
         self.go_on()
         for id in (first, second):
-            number = answer_of(self.daemon.result(id, 10))
+            number = answer_of(self.daemon.result(id))
             self.assertEqual("pong", answer_of(self.inside(number, "core.ping")))
 
     def test_guest(self) -> None:

@@ -232,7 +232,7 @@ class LeaseTests(LeasesTestCase):
         text = "no DHCP server gives eth0 an address within 1 s; is there one behind bridge br0?"
         self.assertEqual((503, text), error.args)
         self.assertEqual("cancelled", self.leases.call("give_up", 1, place(inside), asked(), 0.3))
-        eventually(lambda: self.leases.call("used") == before, f"nothing but {before}", 5)
+        eventually(lambda: self.leases.call("used") == before, f"nothing but {before}")
         self.assertEqual([], inside.addresses("eth0"))
 
     def test_refused(self) -> None:
@@ -248,7 +248,7 @@ class LeaseTests(LeasesTestCase):
         error = self.assertRaises(Refused, self.begin, 1, inside, 2, wait=2.0)
         self.assertIn("no DHCP server gives eth1 an address within 2 s", error.args[1])
         self.assertIn("cannot use eth1: no interface with this name", error.args[1])
-        eventually(lambda: self.leases.call("used") == before, f"nothing but {before}", 5)
+        eventually(lambda: self.leases.call("used") == before, f"nothing but {before}")
 
     def test_server_comes_later(self) -> None:
         """
@@ -260,7 +260,7 @@ class LeaseTests(LeasesTestCase):
         self.leases.send("begin", 1, place(inside), asked(), 10)
         self.host.run("sleep", "0.5")
         self.host.ip("link", "set", "c1v0", "up")
-        eventually(lambda: ways(inside) == [("10.9.0.1", "eth0", 100)], "a lease", 5)
+        eventually(lambda: ways(inside) == [("10.9.0.1", "eth0", 100)], "a lease")
 
 
 class ChangeTests(LeasesTestCase):
@@ -339,7 +339,7 @@ class ChangeTests(LeasesTestCase):
         eventually(lambda: self.server.noted(others) > theirs, "renewed")
         self.assertEqual(noted, self.server.noted(asked))
         self.leases.call("end", 2)
-        eventually(lambda: self.leases.call("used")[0] == before[0], f"nothing but {before[0]}", 5)
+        eventually(lambda: self.leases.call("used")[0] == before[0], f"nothing but {before[0]}")
 
     def test_junk(self) -> None:
         """
