@@ -170,11 +170,8 @@ class Agent:
         """
         The job of that id that holds it without a claim: a startup service, or a command that came without an id.
         """
-        try:
-            job = self.jobs.find(id)
-        except Refusal:
-            return None
-        return None if job.seq and job.digest else job
+        job = self.jobs.get(id)
+        return None if job is None or (job.seq and job.digest) else job
 
     def _at_once(self, adapter: ICommand) -> Outcome:
         """

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
+from core0 import garbage
 from core0.agent import Agent, drop_unstarted, in_pool
 from core0.clock import go_by_monotonic
 from core0.commands import COMMANDS
@@ -83,6 +84,11 @@ class CoreX:
         From the ground up; commands come as soon as Redis is there.
         """
         settings, reactor, undo = self._settings, self._reactor, self._undo
+        # the server is asked first: it answers while all else is made
+        self._ledger.start()
+        undo.append(self._ledger.stop)
+        self.sink.start()
+        undo.append(self.sink.stop)
         surroundings = Surroundings.prepare(self._oom_score)
         reaper = Reaper(reactor)
         reaper.install()
@@ -91,10 +97,6 @@ class CoreX:
         pool.start()
         undo.append(pool.stop)
         fill(pool, TREE_THREADS)
-        self._ledger.start()
-        undo.append(self._ledger.stop)
-        self.sink.start()
-        undo.append(self.sink.stop)
         records = Records(reactor, settings.node, settings.number, settings.levels, self.sink)
         jobs = self.jobs = Jobs(
             reactor, self._ledger, limit=settings.max_jobs, waiting=settings.waiting, core=settings.number
@@ -119,6 +121,7 @@ class CoreX:
         jobs.on_room = consumer.ring
         consumer.start()
         undo.append(consumer.stop)
+        garbage.leave_alone()
         self._ledger.ready(os.getpid())
 
     def _agent(self, jobs: Jobs, processes: Processes, records: Records) -> Agent:

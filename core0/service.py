@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
 
+from core0 import garbage
 from core0.agent import in_pool
 from core0.assembly import Assembly
 from core0.clock import go_by_monotonic
@@ -133,6 +134,7 @@ class Core0(Service):
         # first: unhandled it would end a core0 that is just starting
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload))
         await parts.start()
+        garbage.leave_alone()
         self._log.info("core0 {node} takes commands at {where}", node=parts.node, where=str(parts.url))
 
     def _broken(self) -> None:

@@ -24,7 +24,7 @@ class Occurrence(Generic[T]):
     def __init__(self) -> None:
         self.happened = False
         self._value: T | None = None
-        self._waiting: deque[Deferred[T]] = deque()
+        self._waiting: deque[Deferred[T]] | None = None  # most of them nobody waits for
 
     def happen(self, value: T) -> None:
         """
@@ -42,6 +42,8 @@ class Occurrence(Generic[T]):
         """
         if self.happened:
             return self._value  # type: ignore[return-value] # set together
+        if self._waiting is None:
+            self._waiting = deque()
         deferred: Deferred[T] = Deferred(self._waiting.remove)
         self._waiting.append(deferred)
         return await deferred

@@ -76,6 +76,9 @@ def seal() -> None:
     sys.path_hooks.clear()
     sys.path_importer_cache.clear()
     sys.meta_path[:] = [_Refuser]
+    # the cache of looked-up attributes counts the names in it: each that a fork puts there takes the place of one whose
+    # count, and with it a page that forks share, changes as well
+    sys._clear_type_cache()
     gc.collect()
     gc.freeze()  # the garbage collector would touch, and so copy, what forks share
 

@@ -77,11 +77,17 @@ class Jobs:
         """
         return list(self._jobs.values())
 
+    def get(self, id: str) -> Job | None:
+        """
+        One of them, if it is one.
+        """
+        return self._jobs.get(id)
+
     def find(self, id: str) -> Job:
         """
         One of them.
         """
-        job = self._jobs.get(id)
+        job = self.get(id)
         if job is None:
             raise Refusal(404, f"cannot find job {shown(id)}: it is not running, waiting or recurring here")
         return job

@@ -136,5 +136,5 @@ class Dispatched(Ledger):
         """
         wanted = set(seqs)
         while items := [item for item in self._pending if item.content.seq in wanted]:
-            for item in items:
+            for item in reversed(items):  # once the last of a batch is written all of it is
                 await item.written.wait()

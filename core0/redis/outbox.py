@@ -124,14 +124,16 @@ class Outbox:
         """
         The answers that come before a claim, by its number: those of earlier entries to its id.
         """
+        ids = {claim.id for claim in claims}
         answers: dict[str, list[Item]] = {}
         for item in self:
-            if isinstance(item.content, Final):
+            if isinstance(item.content, Final) and item.content.id in ids:
                 answers.setdefault(item.content.id, []).append(item)
-        earlier = {
-            claim.seq: [item for item in answers.get(claim.id, ()) if item.content.seq < claim.seq] for claim in claims
-        }
-        return {seq: items for seq, items in earlier.items() if items}
+        earlier = (
+            (claim.seq, [item for item in answers.get(claim.id, ()) if item.content.seq < claim.seq])
+            for claim in claims
+        )
+        return {seq: items for seq, items in earlier if items}
 
     def batch(self, last: int, most: int) -> list[Item]:
         """
