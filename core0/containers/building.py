@@ -28,7 +28,7 @@ from core0.containers.sources import resolved
 from core0.containers.steps import Steps, cgroups_of
 from core0.errors import Refusal, ServerFailed
 from core0.images.images import Root
-from core0.waiting import both, within
+from core0.waiting import both, to_the_end, within
 
 FIRST_ID = 1 << 28  # of the ids that containers have, 65,536 each
 SLOTS = 24_000  # as many as fit below the ids that systemd says nobody should use
@@ -100,20 +100,17 @@ class Building:
             await house.open()
             await steps.folder()
             # an image may take long to come: what cannot be connected is refused meanwhile
-            (guest, root), _ = await both(both(steps.guest(), self._root()), self._connectable())
-            container.record = replace(container.record, shown=root.plist)
+            (guest, setup), _ = await both(both(steps.guest(), self._ground()), self._connectable())
             # not before: an image may take long to come, and those that have theirs do not wait for it
             async with self._turns:
-                await self._start(steps, guest, root)
+                await self._start(steps, guest, setup)
             await house.in_thread(house.shelf.save, container.record)
         except (GuestFailed, RuntimeFailed, ServerFailed, OSError) as error:
             raise Refusal(503, f"cannot start container {number}: {error}") from error
 
-    async def _start(self, steps: Steps, guest: Guest, root: Root) -> None:
+    async def _start(self, steps: Steps, guest: Guest, setup: Setup) -> None:
         house, container = self._house, self._container
-        setup = await house.in_thread(self._furnish, root)
-        await steps.channel()
-        namespace = await guest.prepare(setup)
+        namespace, _ = await both(guest.prepare(setup), steps.channel())
         init = await steps.run(self._bundle, namespace, os.path.join(self._place, "pid"))
         container.started(init)
         # the kernel takes its time for both
@@ -135,6 +132,14 @@ class Building:
         corex = await steps.join(guest, self._joining(init, cgroups))
         self._container.joined(corex)
         await self._first_word()
+
+    async def _ground(self) -> Setup:
+        """
+        The root file system, and a folder that stands on it.
+        """
+        root = await self._root()
+        self._container.record = replace(self._container.record, shown=root.plist)
+        return await to_the_end(self._house.in_thread(self._furnish, root))
 
     async def _root(self) -> Root:
         request = self._request
