@@ -16,6 +16,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from glob import glob
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -157,7 +158,7 @@ class Traces:
         The cgroups of all containers, one folder for each and hierarchy.
         """
         tops = [top for top in groups.mounted(f"/{self._family}") if os.path.isdir(top)]
-        return sorted(tops + [entry.path for top in tops for entry in os.scandir(top) if entry.is_dir()])
+        return sorted(tops + [path.rstrip("/") for top in tops for path in glob(f"{top}/*/")])
 
     def mounts(self) -> list[str]:
         """
@@ -171,8 +172,8 @@ class Traces:
         What is kept of containers in folders.
         """
         state, run = self._daemon.state / "containers", self._daemon.run / "containers"
-        found = [path for path in state.glob("*") if path.name != "last"]
-        return [str(path) for path in [*found, *run.glob("*/*")]]
+        found = [path for path in glob(f"{state}/*") if os.path.basename(path) != "last"]
+        return [*found, *glob(f"{run}/*/*")]
 
     def redis(self) -> list[str]:
         """

@@ -303,3 +303,13 @@ def cgroups_of(path: str) -> list[str]:
     The folders of a cgroup that are there.
     """
     return [folder for folder in groups.mounted(path) if os.path.isdir(folder)]
+
+
+def command_line(pid: str) -> str:
+    """
+    Of a process; empty if it has ended.
+    """
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -372,7 +373,12 @@ def helpers(folder: Path) -> dict[str, int]:
     """
     The pids of the programs that serve bridges, by the names of those.
     """
-    found = {path.parent.name: int(path.read_text() or 0) for path in folder.glob("network/*/pid")}
+    found: dict[str, int] = {}
+    for path in map(Path, glob(f"{folder}/network/*/pid")):
+        try:
+            found[path.parent.name] = int(path.read_text() or 0)
+        except FileNotFoundError:
+            continue  # it went away just now
     return {name: pid for name, pid in found.items() if lives(pid)}
 
 

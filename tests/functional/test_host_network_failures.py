@@ -11,7 +11,7 @@ from typing import Any
 
 from core0.network.host_resolver import PATH
 from tests.daemon import ROOT, eventually
-from tests.functional.test_host_network import DHCP, ROUTER, STATIC, GroundTestCase
+from tests.functional.host_ground import DHCP, ROUTER, STATIC, GroundTestCase
 
 DNS = '[static.eth0]\nip = "10.9.0.5/24"\ndns = "10.9.0.1"\n[interface.eth0]\nprotocol = "static"\n'
 # what no DHCP server says: cut off, without a kind, of no kind, with lengths that are none, or nothing but noise

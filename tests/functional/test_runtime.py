@@ -5,29 +5,18 @@ Containers made by real runtimes from core0's bundles: what they can see and do,
 import json
 import os
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
-from glob import glob
 from pathlib import Path
-from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, ensureDeferred
-from twisted.trial.unittest import SynchronousTestCase
 
 from core0.containers import capabilities
 from core0.containers.bundle import MASKED, Mount, bundle
 from core0.containers.machine import look
-from core0.containers.probe import Runtimes
-from core0.containers.probe import missing as lacks
-from core0.containers.programs import MOST_SAID, PATIENCE, NotRun, Programs, Said
 from core0.containers.runtime import Runtime, RuntimeFailed, find
 from core0.containers.seccomp import profile, program
 from core0.corex_settings import Limits
-from core0.errors import Refusal
-from core0.jobs.process import PATH
-from core0.reaper import Reaper
-from core0.spawn import Surroundings
 from core0.waiting import pause
 from tests.functional.containers_shared import (
     BOTH,
@@ -38,6 +27,7 @@ from tests.functional.containers_shared import (
     Box,
     ContainersCase,
     cgroups_of,
+    command_line,
     need_programs,
 )
 from tests.functional.shared import lives, status
@@ -345,16 +335,6 @@ LIMITS = {
 }
 
 
-def command_line(pid: str) -> str:
-    """
-    Of a process; empty if it has ended.
-    """
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-    except OSError:
-        return ""
-
-
 class RuncTests(RuntimeContract):
     """
     With runc.
@@ -372,167 +352,3 @@ class CrunTests(RuntimeContract):
     __test__ = True
     runtime = "crun"
     hide = BOTH
-
-
-class RecordingPrograms(Programs):
-    """
-    Programs, of which each is remembered: others, of another test, may be run at the same time.
-    """
-
-    def __init__(self, reactor: Any, reaper: Reaper, surroundings: Surroundings) -> None:
-        super().__init__(reactor, reaper, surroundings)
-        self.commands: list[Sequence[str]] = []
-
-    async def run(
-        self, argv: Sequence[str], *, stdin: bytes = b"", lasting: bool = False, seconds: float = PATIENCE
-    ) -> Said:
-        """
-        As :meth:`core0.containers.programs.Programs.run`.
-        """
-        self.commands.append(argv)
-        return await super().run(argv, stdin=stdin, lasting=lasting, seconds=seconds)
-
-
-class FindTests(ContainersCase):
-    """
-    Which runtime is taken.
-    """
-
-    async def test_found(self) -> None:
-        """
-        The runtime is the fastest that really runs a container here; trying it leaves nothing.
-        """
-        need_programs("runc")
-        await self.install()
-        before = mounts()
-        programs = RecordingPrograms(reactor, self.reaper, self.surroundings)
-        runtimes = Runtimes(reactor, programs)
-        first, second = ensureDeferred(runtimes.get()), ensureDeferred(runtimes.get())
-        runtime = await first
-        self.assertIs(runtime, await second)
-        self.assertIs(runtime, await runtimes.get())
-        self.assertEqual("crun" if find("crun") else "runc", runtime.name)
-        self.assertEqual(before, mounts())
-        tried = [command[-1] for command in programs.commands]
-        self.assertNotEqual([], tried)
-        for id in tried:
-            self.assertEqual([], cgroups_of(f"/{id}"))
-            self.assertEqual([], glob(f"/run/*/{id}"))
-            self.assertEqual([], [pid for pid in os.listdir("/proc") if pid.isdigit() and id in command_line(pid)])
-
-    async def test_chosen(self) -> None:
-        """
-        A runtime that is chosen by its name or its path is taken, and no other.
-        """
-        need_programs("runc")
-        await self.install()
-        for chosen in ("runc", find("runc") or ""):
-            self.assertEqual("runc", (await Runtimes(reactor, self.programs, chosen).get()).name)
-
-    async def test_none_works(self) -> None:
-        """
-        Where no runtime works the refusal says what each of them said, and the next one who asks has it tried again.
-        """
-        await self.install()
-        runtimes = Runtimes(reactor, self.programs, "/bin/false")
-        for _ in range(2):
-            error = await self.failing(runtimes.get(), Refusal)
-            self.assertEqual(503, error.code)
-            self.assertIn("/bin/false: it says nothing", str(error))
-
-    async def test_cancelled(self) -> None:
-        """
-        Who asks first may give up; the others get their answer.
-        """
-        await self.install()
-        runtimes = Runtimes(reactor, self.programs)
-        first, second = ensureDeferred(runtimes.get()), ensureDeferred(runtimes.get())
-        first.addErrback(lambda failure: failure.trap(CancelledError))
-        first.cancel()
-        await first
-        self.assertIsInstance(await second, Runtime)
-
-
-class MissingTests(SynchronousTestCase):
-    """
-    What a host lacks is told before anything is tried.
-    """
-
-    def test_nothing(self) -> None:
-        """
-        A host that has everything lacks nothing.
-        """
-        need_programs("runc")
-        self.assertEqual("", lacks())
-        self.assertEqual("", lacks("runc"))
-
-    def test_runtime(self) -> None:
-        """
-        A runtime that is chosen and not there is named.
-        """
-        self.assertIn("'no-such-runtime'", lacks("no-such-runtime"))
-
-    def test_root(self) -> None:
-        """
-        To somebody who is not root it says that root is missing.
-        """
-        self.patch(os, "geteuid", lambda: 1000)
-        self.assertIn("root", lacks())
-
-
-class ProgramsTests(ContainersCase):
-    """
-    Programs that do not behave.
-    """
-
-    async def test_time(self) -> None:
-        """
-        A program that does not end in its time is killed, and named.
-        """
-        await self.install()
-        error = await self.failing(self.programs.run(["/bin/sleep", "1000"], seconds=0.1), NotRun)
-        self.assertIn("/bin/sleep", str(error))
-        self.assertEqual([], [pid for pid in children() if command_line(pid).startswith("/bin/sleep")])
-
-    async def test_much(self) -> None:
-        """
-        Of what a program prints no more is kept than a bound, however much it is.
-        """
-        await self.install()
-        script = "head -c 3000000 /dev/zero; head -c 3000000 /dev/zero >&2; echo end >&2"
-        said = await self.programs.run(["/bin/sh", "-c", script])
-        self.assertEqual((MOST_SAID, MOST_SAID), (len(said.out), len(said.err)))
-        self.assertTrue(said.err.endswith(b"end\n"))
-
-    async def test_surroundings(self) -> None:
-        """
-        A program gets none of core0's variables.
-        """
-        await self.install()
-        said = await self.programs.run(["/bin/sh", "-c", "env | sort"])
-        lines = [
-            line for line in said.out.decode().splitlines() if not line.startswith(("PWD=", "_=", "SHLVL=", "OLDPWD="))
-        ]
-        self.assertEqual(["LANG=C", f"PATH={PATH}"], lines)
-
-    async def test_lasting(self) -> None:
-        """
-        What a program leaves behind does not keep core0 from going on.
-        """
-        await self.install()
-        said = await self.programs.run(["/bin/sh", "-c", "sleep 1000 & echo $! >&2"], lasting=True)
-        os.kill(int(said.err), 9)
-
-    async def test_not_there(self) -> None:
-        """
-        A program that is not there is named.
-        """
-        error = await self.failing(self.programs.run(["/no/such"]), NotRun)
-        self.assertIn("/no/such", str(error))
-
-
-def children() -> list[str]:
-    """
-    The children of this process.
-    """
-    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
