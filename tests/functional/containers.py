@@ -147,7 +147,7 @@ class Traces:
         # what has ended may wait for whoever reaps on this machine, but nothing may wait for core0
         found = {int(name) for name in os.listdir("/proc") if name.isdigit() and self._is_ours(name) and lives(name)}
         return sorted(
-            found | {pid for pid in descendants(own) if _name(pid) in ("corex", "core0-init", "crun", "runc")}
+            found | {pid for pid in descendants(own) if name_of(pid) in ("corex", "core0-init", "crun", "runc")}
         )
 
     def _is_ours(self, pid: str) -> bool:
@@ -249,10 +249,13 @@ def zygotes(daemon: Daemon) -> list[int]:
     """
     The processes that containers of a core0 are forked from.
     """
-    return [pid for pid in descendants(daemon.pid) if _name(pid) == "core0-zygote"]
+    return [pid for pid in descendants(daemon.pid) if name_of(pid) == "core0-zygote"]
 
 
-def _name(pid: int) -> str:
+def name_of(pid: int) -> str:
+    """
+    Of a process; empty if it is gone.
+    """
     return _text(Path(f"/proc/{pid}/comm")).strip()
 
 
@@ -292,7 +295,7 @@ class FirstProcess:
             looks = {pid: looks.get(pid, 0) + 1 for pid in pids if pid != self._spared() and not lives(pid)}
             for pid, count in looks.items():
                 # what the tests themselves have started they wait for at once
-                if count > PATIENT_LOOKS or _name(pid) in OWN_NAMES:
+                if count > PATIENT_LOOKS or name_of(pid) in OWN_NAMES:
                     _reap(pid)
 
     def close(self) -> None:

@@ -5,7 +5,6 @@ Containers that cannot be made: whatever step fails, the client is told which, a
 import json
 import shutil
 import subprocess
-import threading
 import time
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +16,7 @@ from tests.functional.containers import (
     descendants,
     image,
     kill,
+    name_of,
     need_containers,
     observer,
     zygotes,
@@ -93,6 +93,19 @@ class FailingTestCase(ContainerTestCase):
         """
         (self.hinder / "called").unlink(missing_ok=True)
         (self.hinder / "mode").write_text(mode)
+
+    def last_number(self) -> int:
+        """
+        The highest number that was given.
+        """
+        return int((self.daemon.state / "containers" / "last").read_text())
+
+    def mute(self) -> None:
+        """
+        Have the CoreX of a waiting runtime's container never answer: it cannot log in.
+        """
+        with observer(self.daemon, inner=True) as client:
+            client.execute_command("ACL", "DELUSER", f"corex-{self.last_number()}")
 
     def go_on(self) -> None:
         """
@@ -291,12 +304,6 @@ class StoppedTests(FailingTestCase):
         self.assertEqual("TIMEOUT", self.daemon.result(id)["state"])
         self.assert_undone()
 
-    def last_number(self) -> int:
-        """
-        The highest number that was given.
-        """
-        return int((self.daemon.state / "containers" / "last").read_text())
-
     def assert_busy(self, number: int) -> None:
         """
         A container that is being created takes no commands, cannot be terminated, and is not listed.
@@ -311,8 +318,7 @@ class StoppedTests(FailingTestCase):
         A container whose CoreX cannot log in never answers; the creation ends with its max_time and leaves nothing.
         """
         id = self.halted(max_time=2)
-        with observer(self.daemon, inner=True) as client:
-            client.execute_command("ACL", "DELUSER", f"corex-{self.last_number()}")
+        self.mute()
         self.go_on()
         self.assertEqual("TIMEOUT", self.daemon.result(id)["state"])
         self.assert_undone()
@@ -369,25 +375,19 @@ class ProcessesTests(FailingTestCase):
         A container whose first process dies before its CoreX has answered is not created.
         """
         id = self.halted()
-        stop = threading.Event()
-
-        def shoot() -> None:
-            while not stop.is_set():
-                for pid in self.traces.processes():
-                    if Path(f"/proc/{pid}/comm").exists() and "core0-init" in Path(f"/proc/{pid}/comm").read_text():
-                        kill(pid)
-                        return
-
-        thread = threading.Thread(target=shoot)
-        thread.start()
+        self.mute()
         self.go_on()
-        try:
-            result = self.daemon.result(id, 10)
-        finally:
-            stop.set()
-            thread.join()
+        (first,) = eventually(self.first_processes, "its first process is there")
+        kill(first)
+        result = self.daemon.result(id)
         self.assert_refused(503, "cannot start container", result)
         self.assert_nothing_left()
+
+    def first_processes(self) -> list[int]:
+        """
+        Of containers.
+        """
+        return [pid for pid in self.traces.processes() if name_of(pid) == "core0-init"]
 
     def test_server(self) -> None:
         """
