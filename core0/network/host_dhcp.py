@@ -4,6 +4,7 @@ An address by DHCP: asked for, and asked for again in time, for as long as a lin
 
 import asyncio
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from ipaddress import IPv4Interface
 from socket import gethostname
@@ -28,34 +29,34 @@ NEEDED = ("Listen for DHCP packets on {}", "Send outgoing DHCP packets on {}")
 LEFT = "Watch {} for l2addr changes"
 
 
-class Listener:
+class Listener(ABC):
     """
     What a :class:`Client` tells.
     """
 
+    @abstractmethod
     def given(self, link: str, lease: Lease) -> None:
         """
         A server gave an address, or said that it may stay.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def taken(self, link: str) -> None:
         """
         A server said that the address is not this machine's.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def lapsed(self, link: str) -> None:
         """
         Nobody answered until the address had run out.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def troubled(self, link: str, reason: str) -> None:
         """
         It cannot even ask; it goes on trying.
         """
-        raise NotImplementedError
 
 
 class Client:

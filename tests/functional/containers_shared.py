@@ -313,3 +313,10 @@ def command_line(pid: str) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
     except OSError:
         return ""
+
+
+def mounts() -> list[str]:
+    """
+    What is mounted for this process.
+    """
+    return Path("/proc/self/mountinfo").read_text().splitlines()

@@ -28,16 +28,10 @@ from tests.functional.containers_shared import (
     ContainersCase,
     cgroups_of,
     command_line,
+    mounts,
     need_programs,
 )
 from tests.functional.shared import lives, status
-
-
-def mounts() -> list[str]:
-    """
-    What is mounted for this process.
-    """
-    return Path("/proc/self/mountinfo").read_text().splitlines()
 
 
 class RuntimeContract(ContainersCase):

@@ -5,7 +5,6 @@ Which OCI runtime is taken on a host, and what is said of one that lacks somethi
 import os
 from collections.abc import Sequence
 from glob import glob
-from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
@@ -23,15 +22,9 @@ from tests.functional.containers_shared import (
     ContainersCase,
     cgroups_of,
     command_line,
+    mounts,
     need_programs,
 )
-
-
-def mounts() -> list[str]:
-    """
-    What is mounted for this process.
-    """
-    return Path("/proc/self/mountinfo").read_text().splitlines()
 
 
 class RecordingPrograms(Programs):
