@@ -15,8 +15,9 @@ APT := redis-tools iproute2 procps
 APT += crun runc catatonit libseccomp2 util-linux busybox-static
 # for networks: ports of the host and address translation; addresses and names on bridges
 APT += nftables dnsmasq-base
-# for tests alone: programs that attack from inside a container, and an image with another C library
-APT_TEST := gcc libc6-dev musl-tools
+# for tests alone: programs that attack from inside a container, an image with another C library, archives of all kinds,
+# and what answers are compared with
+APT_TEST := gcc libc6-dev musl-tools xz-utils zstd systemd
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: run test lint docs bench setup clean

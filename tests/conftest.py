@@ -1,11 +1,12 @@
 """
-Keeps tests from the network of this machine: who looks after it is the tests, and these do nothing. And keeps from them
-what the shell that starts them has decided on signals.
+Keeps tests from the network of this machine: who looks after it is the tests, and these do nothing, or a core0 that was
+there before. And keeps from them what the shell that starts them has decided on signals.
 """
 
 import fcntl
 import os
 import signal
+import threading
 
 import pytest
 
@@ -17,13 +18,31 @@ def untouched_network() -> None:
     """
     Every core0 that is not in a network namespace of its own is refused whatever would change links or the firewall.
     """
+    keep_network()
+
+
+def keep_network() -> None:
+    """
+    Have the lock for which such a core0 asks, now or as soon as a core0 that was there before has ended.
+    """
     try:
         fd = os.open(path(), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError:
         return  # not root: nobody here can change them
+    try:
+        _hold(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        # a core0 that looks after it has it, which keeps the tests' from it as well; once that one ends, this does
+        threading.Thread(target=_hold, args=(fd, fcntl.LOCK_SH), daemon=True).start()
+
+
+def _hold(fd: int, how: int) -> None:
+    """
+    Take the lock, shared by all tests that run at the same time, until this process ends; only then write who has it.
+    """
+    fcntl.flock(fd, how)
+    os.ftruncate(fd, 0)
     os.pwrite(fd, b"the tests, which leave it alone\n", 0)
-    # shared by all that run at the same time; until this process ends
-    fcntl.flock(fd, fcntl.LOCK_SH)
 
 
 @pytest.fixture(autouse=True, scope="session")

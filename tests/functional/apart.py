@@ -13,6 +13,21 @@ from tests.functional.shared import missing, need_root
 NOBODY = 65534
 
 
+def apart(user: int, scratch: Path) -> list[str]:
+    """
+    The words before a command that runs in a mount namespace of its own, without cgroups.
+
+    :param user: who runs it.
+    :param scratch: a folder that may be made. The environment of the command needs ``PYTHONPATH``.
+    """
+    need_root()
+    probe = subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True)
+    if probe.returncode:
+        raise missing(f"needs a mount namespace: {probe.stderr.decode(errors='replace').strip()}")
+    program = str(Path(__file__).with_name("inside.py"))
+    return ["unshare", "--mount", "--propagation", "private", sys.executable, program, str(user), str(scratch)]
+
+
 class Apart(Daemon):
     """
     :param user: of core0; 0 for root. Only root can start one.
@@ -20,9 +35,6 @@ class Apart(Daemon):
 
     def __init__(self, config: str = "", *, user: int = 0) -> None:
         need_root()
-        probe = subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True)
-        if probe.returncode:
-            raise missing(f"needs a mount namespace: {probe.stderr.decode(errors='replace').strip()}")
         super().__init__(config)
         self._uid = user
         os.chown(self.folder, user, user)
@@ -31,10 +43,4 @@ class Apart(Daemon):
         """
         Its command line, in a namespace.
         """
-        inside = [
-            sys.executable,
-            str(Path(__file__).with_name("inside.py")),
-            str(self._uid),
-            str(self.folder / "shown"),
-        ]
-        return ["unshare", "--mount", "--propagation", "private", *inside, *super().command()]
+        return [*apart(self._uid, self.folder / "shown"), *super().command()]

@@ -11,7 +11,6 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
-from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -20,6 +19,7 @@ from core0.commands.info import InfoCommand
 from core0.corex_settings import Limits
 from core0.interfaces import IAgent, IJob
 from core0.messages import Level, State
+from tests.functional.shared import missing, need_root
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ def need(*programs: str) -> None:
     """
     for program in programs:
         if not shutil.which(program):
-            raise SkipTest(f"needs {program} to compare with")
+            raise missing(f"needs {program} to compare with")
 
 
 def output(*command: str) -> str:
@@ -61,8 +61,7 @@ def apart(kind: str, script: str, *arguments: str) -> Any:
     :param kind: an option of ``unshare``.
     """
     need("unshare")
-    if os.geteuid() != 0:
-        raise SkipTest("needs root to make a namespace")
+    need_root()
     done = subprocess.run(
         ["unshare", kind, sys.executable, "-c", textwrap.dedent(script), *arguments],
         env={**os.environ, "PYTHONPATH": str(Path(core0.__file__).parents[1])},

@@ -5,10 +5,9 @@ Starting corectl: it finds core0, or says why it does not.
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 from tests.daemon import PATIENCE, ROOT
-from tests.functional.apart import NOBODY, Apart
+from tests.functional.apart import NOBODY, Apart, apart
 from tests.functional.corectl_shared import CORECTL, CorectlTestCase
 from tests.functional.shared import GENEROUS, need_root
 
@@ -68,8 +67,7 @@ class FindTests(CorectlTestCase):
         """
         Run it as somebody who is not root.
         """
-        inside = (sys.executable, str(Path(__file__).with_name("inside.py")), str(NOBODY), str(self.folder() / "shown"))
-        command = ["unshare", "--mount", "--propagation", "private", *inside, *CORECTL, *words]
+        command = [*apart(NOBODY, self.folder() / "shown"), *CORECTL, *words]
         return subprocess.run(command, env=env, capture_output=True, timeout=PATIENCE)
 
 

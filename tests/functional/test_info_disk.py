@@ -7,12 +7,12 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from unittest import SkipTest
 
 import psutil
 
 from core0.commands.info import InfoDisk
 from tests.functional.info import InfoTestCase, apart, need, output
+from tests.functional.shared import missing
 
 
 class DiskTests(InfoTestCase):
@@ -87,7 +87,7 @@ class DiskTests(InfoTestCase):
         A file system whose server never answers is listed without figures, and holds up nobody.
         """
         if not os.path.exists("/dev/fuse"):
-            raise SkipTest("needs /dev/fuse to make a file system that hangs")
+            raise missing("needs /dev/fuse to make a file system that hangs")
         answer = apart(
             "--mount",
             """
@@ -123,7 +123,7 @@ class DiskTests(InfoTestCase):
         """
         need("losetup")
         if os.geteuid() != 0 or not os.path.exists("/dev/loop-control"):
-            raise SkipTest("needs root and loop devices")
+            raise missing("needs root and loop devices")
         image = Path(self.enterContext(tempfile.TemporaryDirectory())) / "image"
         image.write_bytes(bytes(1 << 20))
         device = output("losetup", "--find", "--show", str(image)).strip()

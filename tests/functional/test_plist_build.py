@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from core0.images.directory import BadSource
 from core0.images.entry import Entry, Kind
 from core0.images.tree import Tree
 from tests.daemon import PATIENCE, ROOT, eventually
-from tests.functional.apart import NOBODY
+from tests.functional.apart import NOBODY, apart
 from tests.functional.shared import status
 
 CORECTL = (sys.executable, "-m", "core0.client")
@@ -360,12 +360,16 @@ class CorectlTests(BuildTestCase):
     The command.
     """
 
-    def corectl(self, *words: str | Path, **more: Any) -> "subprocess.CompletedProcess[str]":
+    def corectl(
+        self, *words: str | Path, before: Sequence[str] = (), **more: Any
+    ) -> "subprocess.CompletedProcess[str]":
         """
         Run it to its end; neither it nor anything else needs a core0.
+
+        :param before: words before the command line.
         """
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "CORE0_URL": "/nowhere"}
-        command = [*CORECTL, "plist", "build", *map(str, words)]
+        command = [*before, *CORECTL, "plist", "build", *map(str, words)]
         more = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more}
         return subprocess.run(command, env=environment, text=True, timeout=PATIENCE, cwd=self.folder, **more)
 
@@ -416,8 +420,8 @@ class CorectlTests(BuildTestCase):
         """
         (self.source / "secret").touch(0)
         self.folder.chmod(0o777)
-        user = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
-        done = self.corectl("source", "-o", "x.plist", **user)
+        before = apart(NOBODY, self.folder / "shown") if os.geteuid() == 0 else ()
+        done = self.corectl("source", "-o", "x.plist", before=before)
         self.assertEqual(
             (1, "corectl: cannot read 'source/secret': Permission denied\n"), (done.returncode, done.stderr)
         )

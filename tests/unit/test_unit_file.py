@@ -15,6 +15,7 @@ from core0.assembly import FILES_PER_JOB, FLUSH_TIMEOUT, SPARE_FILES
 from core0.config import Jobs, load
 from core0.jobs.process import UNKILLABLE
 from core0.redis.server import STOP_TIMEOUT
+from tests.functional.shared import missing
 
 UNIT = Path(__file__).parents[2] / "etc" / "core0.service"
 LOG_TIMEOUT = 5.0  # seconds for the last lines of the log files
@@ -119,7 +120,7 @@ class UnitFileTests(SynchronousTestCase):
         """
         tool = shutil.which("systemd-analyze")
         if tool is None:
-            self.skipTest("systemd-analyze is missing (Debian package systemd)")
+            raise missing("needs systemd-analyze (Debian package systemd)")
         program = self.service["ExecStart"].split()[0]
         with tempfile.TemporaryDirectory(prefix="core0-unit-") as folder:
             copy = Path(folder) / UNIT.name
