@@ -307,10 +307,18 @@ def _places(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def password_socket(socket: str) -> str:
+    """
+    Where the server itself listens if it asks for a password: beside the socket where clients need none.
+    """
+    return os.path.join(os.path.dirname(socket), "auth.sock")
+
+
 def _redis(tables: Tables, core: Core) -> Redis:
     table = tables["redis"]
     redis = read_section(Redis, table, "redis", socket=f"{core.run_dir.rstrip('/')}/redis/sock/redis.sock")
-    length = len(os.fsencode(redis.socket))
+    sockets = [redis.socket, password_socket(redis.socket)] if redis.listen else [redis.socket]
+    length = max(len(os.fsencode(socket)) for socket in sockets)
     if length > MAX_SOCKET:
         found = table.get("socket") or tables["core"].get("run_dir")
         place = f"{found.path if found else 'environment'}: [redis] socket"

@@ -135,7 +135,8 @@ class Core0(Service):
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload))
         await parts.start()
         garbage.leave_alone()
-        self._log.info("core0 {node} takes commands at {where}", node=parts.node, where=str(parts.url))
+        where = str(parts.url) if self._config.redis.url else self._config.redis.socket
+        self._log.info("core0 {node} takes commands at {where}", node=parts.node, where=where)
 
     def _broken(self) -> None:
         """

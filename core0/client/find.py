@@ -64,18 +64,7 @@ def _of(config: Config) -> Place:
     redis = config.redis
     if redis.url:
         return Place(parse(redis.url), f"{config.core.gid}:{config.core.nid}")
-    return Place(RedisURL(path=redis.socket, password=_password(redis.password_file) if redis.listen else None))
-
-
-def _password(path: str) -> str | None:
-    """
-    What clients need if the server listens on TCP as well; None if this user may not know it.
-    """
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read().strip() or None
-    except (OSError, UnicodeDecodeError):
-        return None
+    return Place(RedisURL(path=redis.socket))
 
 
 def _usual(environ: Mapping[str, str], root: bool, default: str) -> Place:

@@ -7,7 +7,8 @@ import secrets
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from twisted.internet.defer import CancelledError, TimeoutError
+from twisted.internet.defer import CancelledError, TimeoutError, maybeDeferred
+from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -18,6 +19,7 @@ from core0.redis import acl
 from core0.redis.connection import RedisError, connect
 from core0.redis.files_lock import INHERITED, FilesLock, write_private
 from core0.redis.files_lock import STOP_TIMEOUT as STOP_TIMEOUT
+from core0.redis.local_proxy import LocalProxy
 from core0.redis.server_settings import ServerSettings, configuration, find_program
 from core0.redis.task import Task
 from core0.redis.url import RedisURL
@@ -31,6 +33,7 @@ FIRST_LOOK, LAST_LOOK = 0.005, 0.2  # seconds between looks whether it answers
 FIRST_WAIT, LONGEST_WAIT = 0.1, 30.0  # seconds before it is started again
 HEALTHY = 60.0  # seconds after which that begins anew
 SAID = 4096  # bytes of its last words that are kept
+OVERCOMMIT = b"WARNING Memory overcommit must be enabled!"  # it speaks of a reboot, and of losing data
 
 
 class _Protocol(ProcessProtocol):
@@ -49,7 +52,12 @@ class _Protocol(ProcessProtocol):
         Twisted's hook.
         """
         self.said = (self.said + data)[-SAID:]
-        self._log.info("server: {text}", text=data[:SAID].decode("utf-8", "replace").rstrip())
+        lines = data.splitlines()
+        others = b"\n".join(line for line in lines if OVERCOMMIT not in line)
+        if others:
+            self._log.info("server: {text}", text=others[:SAID].decode("utf-8", "replace").rstrip())
+        if len(others) < len(b"\n".join(lines)):
+            self._log.info("vm.overcommit_memory is 0: fine unless memory runs short; see when-something-runs-out")
 
     def processEnded(self, reason: Failure) -> None:
         """
@@ -96,6 +104,7 @@ class EmbeddedServer:
         self._lock = FilesLock(reactor, settings)
         self._config = os.path.join(settings.run_dir, "server.conf")
         self._running: RunningServer | None = None
+        self._port: IListeningPort | None = None
         self._task = Task(f"{settings.name} is not watched any more")
         self.url = RedisURL(path=settings.socket, username=acl.ADMIN, password=self._password)
         self._users = Users(reactor, self.url)
@@ -110,6 +119,9 @@ class EmbeddedServer:
         await self._lock.take()
         running = await self._start()
         self._task.start(self._watch())
+        if self._settings.open_socket and self._settings.password:
+            proxy = LocalProxy(self._reactor, self._settings.socket, self._settings.password)
+            self._port = proxy.listen(self._settings.open_socket)
         return running
 
     def _prepare(self) -> None:
@@ -232,6 +244,8 @@ class EmbeddedServer:
         """
         self._task.stop()
         self._users.up = False
+        if self._port is not None:
+            await maybeDeferred(self._port.stopListening)
         running, self._running = self._running, None
         if running is None:
             return

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from core0.config import Config
+from core0.config import Config, password_socket
 from core0.config_reader import split_host
 from core0.errors import Core0Error, ServerFailed
 from core0.redis import acl
@@ -25,7 +25,9 @@ UNREAD_FOR_LONG, LONG = 32 << 20, 60  # bytes, seconds: who reads at all is done
 class ServerSettings:
     """
     :ivar program: to run; empty for the packaged one.
-    :ivar socket: path of the unix socket; its folder is made, for its owner only.
+    :ivar socket: path of the server's unix socket; its folder is made, for its owner only.
+    :ivar open_socket: path of the unix socket where clients need no password although the server asks for one; empty if
+        that is ``socket``, or if there is none.
     :ivar folder: where the append-only file is.
     :ivar memory: bytes.
     :ivar listen: host and port, or None.
@@ -45,6 +47,7 @@ class ServerSettings:
     unread: int = MOST_UNREAD
 
     clients: bool = True
+    open_socket: str = ""
 
     @property
     def name(self) -> str:
@@ -156,7 +159,8 @@ def server_settings(config: Config) -> ServerSettings:
     redis = config.redis
     return ServerSettings(
         program=redis.server,
-        socket=redis.socket,
+        socket=password_socket(redis.socket) if redis.listen else redis.socket,
+        open_socket=redis.socket if redis.listen else "",
         folder=os.path.join(config.core.state_dir, "redis"),
         run_dir=os.path.join(config.core.run_dir, "redis"),
         memory=_memory(config),

@@ -273,13 +273,15 @@ class PasswordTests(DaemonTestCase):
 
     def test_password(self) -> None:
         """
-        A password is made, in a file that only its owner reads; without it, or with another one, nobody gets in.
+        A password is made, in a file that only its owner reads; without it, or with another one, nobody gets in: over
+        TCP, and at the socket of the server itself.
         """
         file = self.daemon.state / "redis" / "password"
         self.assertEqual((0o600, os.geteuid()), (stat.S_IMODE(file.stat().st_mode), file.stat().st_uid))
         password = file.read_text().strip()
         self.assertGreaterEqual(len(password), 32)
-        for places in ({"port": self.port}, {"unix_socket_path": self.daemon.socket}):
+        own_socket = self.daemon.socket.replace("redis.sock", "auth.sock")
+        for places in ({"port": self.port}, {"unix_socket_path": own_socket}):
             with redis.Redis(retry=ONCE, **places) as client:
                 for words in (
                     ("PING",),
@@ -298,6 +300,51 @@ class PasswordTests(DaemonTestCase):
                 self.assertEqual(["hi\n", ""], json.loads(answer)["streams"])
                 with self.assertRaises(redis.exceptions.NoPermissionError):
                     client.config_get("*")
+
+    def test_local(self) -> None:
+        """
+        At the socket of the clients root needs no password and has the rights of a client, no more; a password that is
+        given nevertheless has to be the right one. The socket is for its owner only.
+        """
+        self.assertEqual(0o600, stat.S_IMODE(os.stat(self.daemon.socket).st_mode))
+        password = (self.daemon.state / "redis" / "password").read_text().strip()
+        for given in (None, password):
+            with redis.Redis(unix_socket_path=self.daemon.socket, password=given, retry=ONCE) as client:
+                self.assertEqual(b"default", ask(client, "ACL", "WHOAMI"))
+                self.assertRaises(redis.exceptions.NoPermissionError, ask, client, "CONFIG", "GET", "*")
+                self.assertRaises(redis.AuthenticationError, ask, client, "AUTH", "core0", "x")
+        with redis.Redis(unix_socket_path=self.daemon.socket, password="wrong", retry=ONCE) as client:
+            self.assertRaises(redis.AuthenticationError, ask, client, "PING")
+        self.assertEqual('"pong"', self.daemon.run_command("core.ping")["data"])
+
+    def test_local_large(self) -> None:
+        """
+        What goes through the socket of the clients comes out as it is, whatever its size, many connections at a time.
+        """
+        data = os.urandom(6 << 20)
+        clients = [redis.Redis(unix_socket_path=self.daemon.socket, retry=ONCE) for _ in range(5)]
+        for place, client in enumerate(clients):
+            client.rpush(f"result:large-{place}", data)
+        for place, client in enumerate(clients):
+            self.assertEqual([data], client.lrange(f"result:large-{place}", 0, -1))
+            client.close()
+
+    def test_local_restart(self) -> None:
+        """
+        The socket of the clients works again after the server was killed, and after core0 was.
+        """
+        os.kill(server_pid(self.daemon), signal.SIGKILL)
+        eventually(lambda: self._pings(), "the server is back")
+        self.daemon.crash()
+        self.daemon.start()
+        self.assertTrue(self._pings())
+
+    def _pings(self) -> bool:
+        with redis.Redis(unix_socket_path=self.daemon.socket, retry=ONCE) as client:
+            try:
+                return bool(client.ping())
+            except redis.ConnectionError:
+                return False
 
     def test_kept(self) -> None:
         """

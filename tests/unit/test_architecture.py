@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.daemon import ROOT
 
 CORE0, TESTS = ROOT / "core0", ROOT / "tests"
-LONGEST = 350  # lines of a module
+LONGEST = 500  # lines of a module
 # From top to bottom. A room imports from those below it only; those in one line know nothing of each other.
 ROOMS = (
     ("service", "guest"),
