@@ -38,6 +38,18 @@ _DEFAULTED = [number for number in signal.valid_signals() if number not in _UNSE
 Start = Callable[[], int]
 
 
+class NotExecuted(OSError):
+    """
+    The kernel does not execute the program. Whatever else keeps a program from starting is no fault of it.
+    """
+
+
+class NoDirectory(OSError):
+    """
+    A program cannot start in its working directory.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
     """
@@ -129,8 +141,10 @@ class Child(Process):
 
     :param pipes: as ``childFDs`` of ``spawnProcess``.
     :param around: called with the step that creates the process; it may prepare for it and clean up after it.
-    :raises OSError: it cannot be started; ``ENOTDIR``, ``ENOENT`` with ``filename`` for the working directory,
-        ``EXDEV`` if that is outside the root directory of this process.
+    :raises NotExecuted: it is not to be executed.
+    :raises NoDirectory: nor is anything in that working directory; ``EXDEV`` if that is outside the root directory of
+        this process.
+    :raises OSError: what it takes to start a program, whichever, cannot be had.
     """
 
     processReaderFactory = _Reader
@@ -173,15 +187,7 @@ class Child(Process):
         try:
             _enter(launch.cwd or "/")
             resource.setrlimit(resource.RLIMIT_NOFILE, self._surroundings.files)
-            pid = os.posix_spawn(
-                launch.path,
-                list(launch.argv),
-                launch.env,
-                file_actions=actions,
-                setsid=True,
-                setsigmask=(),
-                setsigdef=_DEFAULTED,
-            )
+            pid = _execute(launch, actions)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, raised)
             os.umask(umask)
@@ -214,6 +220,21 @@ class Child(Process):
                 pipe.drain()
             # not loseConnection: that waits for what it has buffered to be read
             pipe.connectionLost(Failure(CONNECTION_DONE))
+
+
+def _execute(launch: Launch, actions: list[tuple[int, int, int]]) -> int:
+    try:
+        return os.posix_spawn(
+            launch.path,
+            list(launch.argv),
+            launch.env,
+            file_actions=actions,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=_DEFAULTED,
+        )
+    except OSError as error:
+        raise NotExecuted(error.errno, error.strerror, launch.path) from error
 
 
 def _expose(pid: int, oom_score: int) -> None:
@@ -252,9 +273,12 @@ def _enter(folder: str) -> None:
     """
     Make a directory the working directory of this process, for what it starts.
 
-    :raises OSError: it cannot be, or is outside of the root directory.
+    :raises NoDirectory: it cannot be, or is outside of the root directory.
     """
-    os.chdir(folder)
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise NoDirectory(error.errno, error.strerror, folder) from error
     if folder == "/":
         return
     try:
@@ -263,4 +287,4 @@ def _enter(folder: str) -> None:
         below = False
     if not below:
         # /proc/self/fd/N leads to wherever this process has something open: that of a CoreX is a folder of the host
-        raise OSError(errno.EXDEV, "the directory has no path below the root directory", folder)
+        raise NoDirectory(errno.EXDEV, "the directory has no path below the root directory", folder)

@@ -10,16 +10,17 @@ killing its threads does the same.
 
 import errno
 import os
-import re
 import select
 import signal
 import time
 from collections.abc import Sequence
 
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from core0 import procfs
 from core0.errors import Core0Error
+from core0.jobs.cgroup_place import clean, folders, own_folder, own_path, remove
 from core0.spawn import Start
 from core0.tree_interfaces import ITree, ITrees
 
@@ -27,50 +28,7 @@ MAX_IDLE = 64  # empty cgroups kept for the next jobs: making one costs more tha
 KILL_ROUNDS = 50
 ROUND = 0.02  # seconds
 LEFT_WAIT = 10.0  # seconds
-_OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
-
-
-def own_path(cgroup: bytes) -> bytes | None:
-    """
-    This process's place in the cgroup v2 hierarchy, from ``/proc/self/cgroup``; None also if it is outside of what its
-    cgroup namespace shows.
-    """
-    for line in cgroup.split(b"\n"):
-        if line.startswith(b"0::/"):
-            return None if b".." in line[3:].split(b"/") else line[3:]
-    return None
-
-
-def own_folder(mountinfo: bytes, own: bytes) -> str | None:
-    """
-    The folder of a place in the cgroup v2 hierarchy. That is mounted at ``/sys/fs/cgroup``, or at ``…/unified`` on
-    hosts that have both; in a container perhaps only a part of it.
-
-    :param mountinfo: of ``/proc/self/mountinfo``.
-    """
-    for line in mountinfo.split(b"\n"):
-        before, _, after = line.partition(b" - ")
-        fields = before.split(b" ")
-        if not after.startswith(b"cgroup2 ") or len(fields) < 5:
-            continue
-        root, point = (_unescaped(field).rstrip(b"/") for field in fields[3:5])
-        if own.startswith(root + b"/") or own == root:
-            return os.fsdecode((point + own[len(root) :]).rstrip(b"/"))
-    return None
-
-
-def _unescaped(field: bytes) -> bytes:
-    return _OCTAL.sub(lambda found: bytes([int(found[1], 8)]), field)
-
-
-def _folders(path: str) -> list[str]:
-    """
-    A cgroup and those that were made in it, the outermost first.
-    """
-    stat = procfs.read(f"{path}/cgroup.stat")
-    if not stat or stat.startswith(b"nr_descendants 0\n"):
-        return [path]
-    return [folder for folder, _, _ in os.walk(path)]
+SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR)  # says nothing about a cgroup
 
 
 @implementer(ITree)
@@ -107,9 +65,11 @@ class CgroupTree:
     def _threads(self) -> list[int]:
         if self._closed:
             return []
-        lists = [procfs.read(f"{folder}/cgroup.threads") for folder in _folders(self.path)]
+        lists = [procfs.read(f"{folder}/cgroup.threads") for folder in folders(self.path)]
         # closed meanwhile: what was read may be another job's
-        return [] if self._closed else [int(word) for words in lists for word in words.split()]
+        found = [] if self._closed else [int(word) for words in lists for word in words.split()]
+        # a thread of core0 that could not step back is nobody to be signalled
+        return [pid for pid in found if pid != os.getpid()]
 
     def signal(self, number: int) -> None:
         """
@@ -142,6 +102,8 @@ class CgroupTree:
         return not self.populated()
 
     def _freeze(self) -> None:
+        if self._trees.astray:
+            return  # the reactor would be frozen with it
         try:
             procfs.write(f"{self.path}/cgroup.freeze", b"1")
         except OSError:
@@ -172,42 +134,24 @@ class CgroupTree:
             self._trees.release(self.path)
 
 
-def _remove(path: str) -> None:
-    """
-    Remove an empty cgroup and those that were made in it; one that is not empty stays.
-    """
-    for folder in reversed(_folders(path)):
-        try:
-            os.rmdir(folder)
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.EBUSY):
-                raise
-
-
-def _clean(path: str) -> bool:
-    """
-    Undo what ``kill`` and its processes did to a cgroup.
-
-    :returns: whether it is as good as new.
-    """
-    try:
-        if procfs.read(f"{path}/cgroup.freeze")[:1] == b"1":
-            procfs.write(f"{path}/cgroup.freeze", b"0")
-        return len(_folders(path)) == 1
-    except OSError:
-        return False
-
-
 @implementer(ITrees)
 class CgroupTrees:
     """
     A cgroup of core0's own, which it lives in, and a threaded one for each job in it.
 
+    Any of them may be removed or changed by others at any time, and this process may be moved elsewhere: what was kept
+    is then dropped, the rest made anew.
+
     :param path: that cgroup's directory; made if it is not there.
+    :ivar astray: the job's cgroup that this thread has stepped into and cannot step back from; empty as a rule.
     """
+
+    _log = Logger()
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.astray = ""
+        self._warned = self._failing = False
         self._idle: list[str] = []
         self._made = 0
         self._origin = ""
@@ -253,7 +197,10 @@ class CgroupTrees:
         self._origin = os.path.dirname(self.path)
         os.makedirs(self.path, exist_ok=True)
         procfs.write(f"{self.path}/cgroup.procs", b"0")
-        self._home = os.open(f"{self.path}/cgroup.threads", os.O_WRONLY | os.O_CLOEXEC)
+        home = os.open(f"{self.path}/cgroup.threads", os.O_WRONLY | os.O_CLOEXEC)
+        if self._home >= 0:
+            os.close(self._home)  # of a cgroup that may be removed
+        self._home = home
 
     def _make(self) -> str:
         while True:
@@ -278,26 +225,104 @@ class CgroupTrees:
         """
         Fork inside a job's cgroup.
         """
-        path = self._idle.pop() if self._idle else self._make()
+        path = self._stepped()
         try:
-            self._step(path)
-            try:
-                pid = start()
-            finally:
-                os.write(self._home, b"0")
+            pid = start()
         except BaseException:
+            self._step_back(path)
             self.release(path)
             raise
-        return pid, CgroupTree(self, path)
+        tree = CgroupTree(self, path)
+        try:
+            self._step_back(path)
+        except OSError:
+            tree.signal(signal.SIGKILL)
+            raise
+        return pid, tree
+
+    def _stepped(self) -> str:
+        """
+        Step into an empty cgroup.
+
+        :raises OSError: there is none to be had; why is logged once, until there is one again.
+        """
+        try:
+            path = self._step_in()
+        except OSError as error:
+            text = f"core0 has no cgroup for it at {self.path}: {error.strerror}"
+            if not self._failing:
+                self._log.error("cannot start programs: {text}", text=text)
+            self._failing = True
+            raise OSError(error.errno, text) from error
+        self._failing = False
+        return path
+
+    def _step_in(self) -> str:
+        if path := self.astray:
+            self._step_back(path)
+            remove(path)
+        while self._idle:
+            path = self._idle.pop()
+            try:
+                self._step(path)
+            except OSError as error:
+                if error.errno in SCARCE:
+                    self._idle.append(path)
+                    raise
+                self._lose(path)
+            else:
+                return path
+        try:
+            return self._step_anew()
+        except OSError as error:
+            if error.errno in SCARCE:
+                raise
+        # this process was moved elsewhere, or its own cgroup is gone, too
+        self._warn()
+        self._enter()
+        return self._step_anew()
+
+    def _step_anew(self) -> str:
+        path = self._make()
+        try:
+            self._step(path)
+        except OSError:
+            remove(path)
+            raise
+        return path
+
+    def _lose(self, path: str) -> None:
+        self._warn()
+        try:
+            remove(path)
+        except OSError:
+            pass  # whatever it is now
+
+    def _warn(self) -> None:
+        if not self._warned:
+            self._warned = True
+            text = "cgroups in {path} were removed or changed by something other than core0; it makes others"
+            self._log.warn(text, path=self.path)
+
+    def _step_back(self, path: str) -> None:
+        """
+        :raises OSError: this thread stays where it is; no program can be started until it steps back.
+        """
+        self.astray = path
+        try:
+            os.write(self._home, b"0")
+        except OSError:
+            self._enter()  # with all threads, and by name
+        self.astray = ""
 
     def release(self, path: str) -> None:
         """
         Keep an empty cgroup for the next job, or remove it.
         """
-        if len(self._idle) < MAX_IDLE and _clean(path):
+        if len(self._idle) < MAX_IDLE and clean(path):
             self._idle.append(path)
         else:
-            _remove(path)
+            remove(path)
 
     def _left(self) -> list[CgroupTree]:
         try:
@@ -318,7 +343,7 @@ class CgroupTrees:
             killed += sum(len(tree.pids()) for tree in left)
             left = [tree for tree in left if not tree.kill()]
         for tree in self._left():
-            _remove(tree.path)
+            remove(tree.path)
         return killed
 
     def close(self) -> None:
@@ -330,10 +355,10 @@ class CgroupTrees:
         os.close(self._home)
         self._home = -1
         for path in self._idle:
-            _remove(path)
+            remove(path)
         self._idle.clear()
         try:
             procfs.write(f"{self._origin}/cgroup.procs", b"0")
         except OSError:
             return  # its parent takes no processes any more; it stays where it is
-        _remove(self.path)
+        remove(self.path)

@@ -31,7 +31,7 @@ from core0.interfaces import (
 from core0.jobs.output import SIGNALLED, Output, Printing
 from core0.messages import Outcome, State
 from core0.reaper import Reaper
-from core0.spawn import Child, Launch, Start, Surroundings
+from core0.spawn import Child, Launch, NoDirectory, NotExecuted, Start, Surroundings
 from core0.tree_interfaces import ITree, ITrees
 from core0.waiting import Occurrence, pause, to_the_end, within
 
@@ -44,6 +44,8 @@ ANSWER = 5.0  # seconds in which a file system has to answer
 FRESH = 1.0  # seconds for which it is taken to go on answering
 REMEMBERED = 1000
 USUAL = ("/", "", PATH)
+BAD_DIRECTORY = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG, errno.EXDEV)
+UNEXECUTABLE = (errno.EACCES, errno.EPERM, errno.ETXTBSY, errno.ELOOP, errno.EINVAL, errno.ELIBBAD)
 UNKILLABLE = 10.0  # seconds after KILL; what is left then hangs in the kernel
 
 
@@ -102,18 +104,22 @@ def locate(program: Program, env: Mapping[str, str]) -> str:
 
 
 def _why_not(error: OSError, program: Program) -> Refusal:
-    if error.errno == errno.E2BIG:
-        return Refusal(400, "arguments: args and env together are longer than the kernel takes; use stdin")
-    if error.errno == errno.EXDEV:
-        text = f"arguments.dir: expected a directory below the root directory, got {program.workdir!r}"
-        return Refusal(400, text)
-    if error.errno == errno.ENOEXEC:
-        text = f"cannot run {program.name!r}: exec format error; a script needs a first line such as #!/bin/sh"
-        return Refusal(NOT_EXECUTABLE, text)
-    if error.errno == errno.ENOENT:  # it is there, so it is its interpreter that is not
-        return Refusal(NOT_FOUND, f"cannot run {program.name!r}: its interpreter or loader does not exist")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.ETXTBSY, errno.ELOOP, errno.EINVAL, errno.ELIBBAD):
-        return Refusal(NOT_EXECUTABLE, f"cannot run {program.name!r}: {error.strerror}")
+    """
+    Only what the kernel says of the program, or of its directory, is told as its fault: never what core0 lacks.
+    """
+    if isinstance(error, NoDirectory) and error.errno in BAD_DIRECTORY:
+        text = "a directory below the root directory" if error.errno == errno.EXDEV else "a directory to enter"
+        return Refusal(400, f"arguments.dir: expected {text}, got {program.workdir!r}")
+    if isinstance(error, NotExecuted):
+        if error.errno == errno.E2BIG:
+            return Refusal(400, "arguments: args and env together are longer than the kernel takes; use stdin")
+        if error.errno == errno.ENOEXEC:
+            text = f"cannot run {program.name!r}: exec format error; a script needs a first line such as #!/bin/sh"
+            return Refusal(NOT_EXECUTABLE, text)
+        if error.errno == errno.ENOENT:  # it is there, so it is its interpreter that is not
+            return Refusal(NOT_FOUND, f"cannot run {program.name!r}: its interpreter or loader does not exist")
+        if error.errno in UNEXECUTABLE:
+            return Refusal(NOT_EXECUTABLE, f"cannot run {program.name!r}: {error.strerror}")
     return Refusal(503, f"cannot run {program.name!r} now: {error.strerror}")
 
 

@@ -2,6 +2,7 @@
 All processes that come of a job, whatever they do: what holds for cgroups holds for tags. With real processes.
 """
 
+import errno
 import os
 import resource
 import signal
@@ -10,18 +11,21 @@ import sys
 import tempfile
 from pathlib import Path
 
+from twisted.python.monkey import MonkeyPatcher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from core0 import procfs
 from core0.errors import Core0Error
 from core0.jobs import cgroup
-from core0.jobs.cgroup import CgroupTrees, own_path
+from core0.jobs.cgroup import CgroupTree, CgroupTrees
+from core0.jobs.cgroup_place import own_path
 from core0.jobs.tagged import RLIMIT_LOCKS, TaggedTrees
 from core0.jobs.trees import Following, find_trees
 from core0.tree_interfaces import ITrees
 from tests.contract.tree_case import ESCAPE, TreesCase
 from tests.contract.trees import TreesContract
+from tests.daemon import eventually
 from tests.functional.shared import missing
 
 FAMILY = (os.getpid() & 0xFFFF) + 1
@@ -205,6 +209,109 @@ forever()
         self.in_thread(following.kill_left)
         self.assertEqual(1, len(self.places()))
         following.close()
+
+    def run_and_close(self, count: int) -> None:
+        """
+        Run some programs at once, to their ends.
+        """
+        trees = [self.spawn("/bin/true")[1] for _ in range(count)]
+        for tree in trees:
+            self.emptied(tree)
+            tree.close()
+            self.all.remove(tree)
+
+    def own_place(self) -> bytes:
+        """
+        The name of the cgroup that this process is in.
+        """
+        return os.path.basename(own_path(procfs.read("/proc/self/cgroup")) or b"")
+
+    def test_kept_removed(self) -> None:
+        """
+        Cgroups that are kept for the next jobs may be removed by others, or be others by now: those are not used.
+        """
+        self.run_and_close(4)
+        kept = [f"{self.path}/{name}" for name in self.places()]
+        self.assertEqual(4, len(kept))
+        for path in kept:
+            os.rmdir(path)
+        os.mkdir(kept[0])  # not threaded: no thread can step into it
+        self.test_one()
+        self.run_and_close(3)
+        self.test_outside()
+
+    def test_removed_with_its_own(self) -> None:
+        """
+        Who is moved elsewhere, and whose own cgroup is removed, makes it anew and goes on there.
+        """
+        self.run_and_close(1)
+        Path(self.path, "..", "cgroup.procs").write_text(str(os.getpid()))
+        for name in self.places():
+            os.rmdir(f"{self.path}/{name}")
+        os.rmdir(self.path)
+        self.test_one()
+        self.assertEqual(os.path.basename(self.path).encode(), self.own_place())
+
+    def test_moved(self) -> None:
+        """
+        Who is moved elsewhere goes back when it starts the next program; those that run stay where they are.
+        """
+        pid, tree, _ = self.run_python('say("ready")\nforever()')
+        Path(self.path, "..", "cgroup.procs").write_text(str(os.getpid()))
+        self.test_one()
+        self.assertEqual(os.path.basename(self.path).encode(), self.own_place())
+        self.assertEqual([pid], list(tree.pids()))
+
+    def test_stale_home(self) -> None:
+        """
+        Who cannot step back by its descriptor does so by name.
+        """
+        trees = self.trees
+        assert isinstance(trees, CgroupTrees)
+        unwritable = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self.addCleanup(os.close, unwritable)
+
+        def start() -> int:
+            os.dup2(unwritable, trees._home)
+            return os.posix_spawn("/bin/sleep", ["sleep", "600"], {})
+
+        pid, tree = trees.spawn(start)
+        self.all.append(tree)
+        self.assertEqual([pid], list(tree.pids()))
+        self.assertEqual(os.path.basename(self.path).encode(), self.own_place())
+
+    def test_astray(self) -> None:
+        """
+        Who cannot step back at all starts nothing until it can, signals and freezes itself never, and says so.
+        """
+        trees = self.trees
+        assert isinstance(trees, CgroupTrees)
+        unwritable = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self.addCleanup(os.close, unwritable)
+        started: list[int] = []
+
+        def refuse(path: str, data: bytes) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        def start() -> int:
+            os.dup2(unwritable, trees._home)
+            patch.patch()
+            started.append(os.posix_spawn("/bin/sleep", ["sleep", "600"], {}))
+            return started[0]
+
+        patch = MonkeyPatcher((procfs, "write", refuse))
+        self.addCleanup(patch.restore)
+        self.assertRaises(OSError, trees.spawn, start)
+        eventually(lambda: started[0] not in self.reap(), "it was killed")
+        place = self.own_place().decode()
+        self.assertTrue(place.startswith("job-"), place)
+        self.assertEqual([], CgroupTree(trees, f"{self.path}/{place}").pids())
+        error = self.assertRaises(OSError, self.spawn, "/bin/true")
+        self.assertIn("core0 has no cgroup for it", str(error))
+        self.assertEqual(1, len(started))
+        patch.restore()
+        self.test_one()
+        self.assertEqual(os.path.basename(self.path).encode(), self.own_place())
 
     def test_not_a_hierarchy(self) -> None:
         """

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from core0.jobs.cgroup import own_folder, own_path
+from core0.jobs.cgroup_place import own_folder, own_path
 
 PURE = b"""\
 22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw

@@ -3,6 +3,7 @@ Programs are started by ``posix_spawn``, in a session and surroundings of their 
 of Twisted that are private: if a new Twisted does not call them any more, these tests fail.
 """
 
+import errno
 import os
 import resource
 import signal
@@ -20,7 +21,7 @@ from twisted.trial.unittest import TestCase
 
 from core0 import procfs
 from core0.reaper import Reaper
-from core0.spawn import Child, Launch, Surroundings
+from core0.spawn import Child, Launch, NoDirectory, NotExecuted, Surroundings
 from core0.waiting import Occurrence, pause
 
 ENV = {"PATH": "/usr/bin:/bin", "WHO": "me"}
@@ -318,14 +319,14 @@ class SpawnTests(TestCase):
         await self.install()
         open_files, here, umask = self.descriptors(), os.getcwd(), os.umask(0o022)
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-        for argv, cwd, kind in (
-            (["/no/such/program"], "", FileNotFoundError),
-            (["/etc/passwd"], "", PermissionError),
-            (["/bin/true"], "/no/such/folder", FileNotFoundError),
-            (["/bin/true"], "/etc/passwd", NotADirectoryError),
-            (["/bin/true", "x" * 200_000], "", OSError),
+        for argv, cwd, kind, number in (
+            (["/no/such/program"], "", NotExecuted, errno.ENOENT),
+            (["/etc/passwd"], "", NotExecuted, errno.EACCES),
+            (["/bin/true"], "/no/such/folder", NoDirectory, errno.ENOENT),
+            (["/bin/true"], "/etc/passwd", NoDirectory, errno.ENOTDIR),
+            (["/bin/true", "x" * 200_000], "", NotExecuted, errno.E2BIG),
         ):
-            self.assertRaises(kind, self.child, *argv, cwd=cwd)
+            self.assertEqual(number, self.assertRaises(kind, self.child, *argv, cwd=cwd).errno)
         await pause(reactor, 0)
         self.assertEqual(open_files, self.descriptors())
         self.assertEqual((here, limit), (os.getcwd(), resource.getrlimit(resource.RLIMIT_NOFILE)))

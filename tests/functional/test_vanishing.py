@@ -1,0 +1,103 @@
+"""
+What core0 keeps on the host may be taken away at any time: it is made anew, or refused in words, and never told as a
+fault of a program.
+"""
+
+from pathlib import Path
+
+from tests.daemon import eventually
+from tests.functional.shared import DaemonTestCase, missing, sh
+
+
+class CgroupsTests(DaemonTestCase):
+    """
+    Cgroups of jobs, and the one that core0 is in.
+    """
+
+    def setUp(self) -> None:
+        """
+        One is kept.
+        """
+        if "following processes by a tag" in self.daemon.output():
+            raise missing("needs a cgroup v2 hierarchy")
+        self.path = Path((self.daemon.state / "cgroup").read_text())
+        self.assert_runs()
+
+    def assert_runs(self) -> None:
+        """
+        Programs run, in cgroups.
+        """
+        result = self.daemon.run_command("core.system", sh("grep 0:: /proc/self/cgroup"))
+        self.assertEqual("SUCCESS", result["state"], result)
+        self.assertIn(f"{self.path.name}/job-", result["streams"][0])
+
+    def remove_kept(self) -> int:
+        """
+        Remove the cgroups that are kept, as anybody with the right to may; how many there were.
+        """
+        places = list(self.path.glob("job-*"))
+        for place in places:
+            eventually(lambda place=place: "populated 0" in (place / "cgroup.events").read_text(), "it is empty")
+            place.rmdir()
+        return len(places)
+
+    def test_kept(self) -> None:
+        """
+        A kept cgroup that is removed is not missed, however often; it is logged once.
+        """
+        for _ in range(3):
+            self.assertGreater(self.remove_kept(), 0)
+            self.assert_runs()
+        self.assertEqual(1, self.daemon.output().count("were removed or changed by something other than core0"))
+
+    def test_own(self) -> None:
+        """
+        So is core0's own, once core0 has been moved out of it.
+        """
+        outside = self.path.parent / "cgroup.procs"
+        for pid in (self.path / "cgroup.procs").read_text().split():
+            outside.write_text(pid)
+        self.remove_kept()
+        self.path.rmdir()
+        self.assert_runs()
+        self.assertIn(str(self.daemon.pid), (self.path / "cgroup.procs").read_text().split())
+
+    def test_refused(self) -> None:
+        """
+        While no cgroup can be made programs are refused in words that say so, 503; then they run again.
+        """
+        limit = self.path / "cgroup.max.descendants"
+        running = self.gate()
+        ids = [self.daemon.push("core.system", sh(running.wait)) for _ in range(len(list(self.path.glob("job-*"))))]
+        limit.write_text("0")
+        try:
+            eventually(lambda: self.daemon.run_command("core.system", sh("true"))["state"] == "ERROR", "none is left")
+            for name in ("true", "/bin/true"):
+                result = self.daemon.run_command("core.system", {"name": name})
+                self.assertEqual(("ERROR", 503), (result["state"], result["code"]), result)
+                self.assertIn(f"no cgroup for it at {self.path}", result["data"])
+                self.assertNotIn("interpreter", result["data"])
+        finally:
+            limit.write_text("max")
+            running.open(len(ids))
+        self.assert_runs()
+        for id in ids:
+            self.assertEqual("SUCCESS", self.daemon.result(id)["state"])
+        self.assertEqual(1, self.daemon.output().count("cannot start programs: core0 has no cgroup"))
+
+
+class ProgramTests(DaemonTestCase):
+    """
+    What is the program's own fault is still told as that.
+    """
+
+    def test_interpreter(self) -> None:
+        """
+        A script whose interpreter is not there is refused with 127.
+        """
+        script = self.folder() / "script"
+        script.write_text("#!/no/such/interpreter\n")
+        script.chmod(0o755)
+        result = self.daemon.run_command("core.system", {"name": str(script)})
+        self.assertEqual(127, result["code"], result)
+        self.assertIn("its interpreter or loader does not exist", result["data"])
