@@ -25,7 +25,7 @@ from core0.jobs.restart import goes_on, may_retry
 from core0.jobs.sampler import Sampler
 from core0.jobs.usage import Gauge
 from core0.messages import Command, Level, Mark, Message, Outcome, State, checked, refusal, rejection, result_of, shown
-from core0.reading import decode, digest, read_arguments
+from core0.reading import decode, digest, find_id, read_arguments
 from core0.values import Claim, Entry, Final, Usage
 from core0.waiting import pause
 
@@ -129,7 +129,8 @@ class Agent:
                 job = self._read(entry)
             except Exception:
                 self._log.failure("cannot read entry {seq}", Failure(), seq=entry.seq)
-                self._reject(entry, None, State.ERROR, "core0 failed to read this: a bug; its log has the details")
+                text = "core0 failed to read this: a bug; its log has the details"
+                self._refuse_unread(entry, find_id(entry.payload), 500, text)
                 continue
             if job is not None:
                 jobs.append(job)
@@ -140,15 +141,16 @@ class Agent:
         """
         :returns: None if it is answered already.
         """
+        if entry.too_large:
+            self._refuse_unread(entry, find_id(entry.payload), 413, entry.too_large)
+            return None
         try:
             command = decode(entry.payload)
         except Undecodable as error:
-            self._refuse_undecodable(entry, error)
+            self._refuse_unread(entry, error.id, 400, str(error))
             return None
         id = command.id or str(uuid.uuid5(_NAMELESS, f"{self.node}:{entry.seq}"))
-        if (resident := self._resident(id)) is not None:
-            whose = "a command that came without one" if resident.seq else "a startup service"
-            self._reject(entry, id, State.DUPLICATE_ID, f"id {shown(id)} is that of {whose}")
+        if self._is_duplicate(entry, id):
             return None
         adapter = self._registry.find(self, command.command)
         if adapter is None:
@@ -191,12 +193,25 @@ class Agent:
         result = result_of(command, id, outcome, container=self.core, starttime=now, time=0, runs=runs)
         self._ledger.finish(Final(entry.seq, id, digest(command, arguments) if command.id else "", result))
 
-    def _refuse_undecodable(self, entry: Entry, error: Undecodable) -> None:
-        if error.id is None:
-            self._reject(entry, None, State.ERROR, str(error))
-            return
-        command = Command(id=error.id, command="", arguments=Raw(entry.payload))
-        self._answer(entry, command, error.id, None, refusal(400, str(error)))
+    def _refuse_unread(self, entry: Entry, id: str | None, code: int, reason: str) -> None:
+        """
+        Tell who sent what is no command, or cannot be read: under its id, if it has one.
+        """
+        if id is None:
+            self._reject(entry, None, State.ERROR, reason)
+        elif not self._is_duplicate(entry, id):
+            content = Raw(entry.payload + entry.too_large.encode())
+            self._answer(entry, Command(id=id, command="", arguments=content), id, None, refusal(code, reason))
+
+    def _is_duplicate(self, entry: Entry, id: str) -> bool:
+        """
+        Whether a job without a claim has that id: then the entry is rejected here.
+        """
+        resident = self._resident(id)
+        if resident is not None:
+            whose = "a command that came without one" if resident.seq else "a startup service"
+            self._reject(entry, id, State.DUPLICATE_ID, f"id {shown(id)} is that of {whose}")
+        return resident is not None
 
     def _reject(self, entry: Entry, id: str | None, state: State, reason: str) -> None:
         now = epoch(self._reactor)

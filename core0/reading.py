@@ -35,18 +35,18 @@ def decode(payload: bytes) -> Command:
         payload.decode()  # msgspec does not look into what it passes over
         command = _decode_command(payload)
     except msgspec.ValidationError as error:
-        raise Undecodable(explain(error, payload, ""), _find_id(payload)) from error
+        raise Undecodable(explain(error, payload, ""), find_id(payload)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         text = odd_json.explain(odd_json.load(payload)) or f"not JSON in UTF-8: {error}"
-        raise Undecodable(text, _find_id(payload)) from error
+        raise Undecodable(text, find_id(payload)) from error
     except RecursionError as error:
-        raise Undecodable("nested too deeply: at most some 1,000 levels") from error
+        raise Undecodable("nested too deeply: at most some 1,000 levels", find_id(payload)) from error
     if command.id and not usable_id(command.id):
         raise Undecodable(f"id: expected 1 to {MAX_ID} bytes, got {len(command.id.encode())}")
     return command
 
 
-def _find_id(payload: bytes) -> str | None:
+def find_id(payload: bytes) -> str | None:
     """
     The id in a payload that is no command: whoever sent it can still be answered.
     """
@@ -54,7 +54,7 @@ def _find_id(payload: bytes) -> str | None:
         found = _decode_identity(payload).id
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         value = odd_json.load(payload)
-        found = value.get("id") if isinstance(value, dict) else None
+        found = value.get("id") if isinstance(value, dict) else odd_json.find_id(payload)
     return found if isinstance(found, str) and usable_id(found) else None
 
 

@@ -16,10 +16,12 @@ class NoArguments(Struct, frozen=True):
 class Entry(Struct, frozen=True):
     """
     A command as it was taken: ``seq`` is its number among those of this node, in µs since the epoch when it was taken.
+    ``too_large``: the reason why it is refused unread; then the payload is only its beginning.
     """
 
     seq: int
     payload: bytes
+    too_large: str = ""
 
 
 class Final(Struct, frozen=True):

@@ -56,7 +56,7 @@ def _commands() -> Iterator[Row]:
     yield (
         "A command, ``[redis] max_command``",
         size(_REDIS.max_command),
-        f"``core:rejected``, unread, with the first {size(messages.MAX_SHOWN)}",
+        f"413, unread; on ``core:rejected`` if the first {size(messages.MAX_SHOWN)} do not hold its id",
     )
     yield "Nesting of a command", "about 1,000 levels", "refused"
     yield "Durations in a command", f"{messages.TEN_YEARS / 365 / 86400:.0f} years", "refused"

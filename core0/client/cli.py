@@ -45,7 +45,9 @@ def drive(work: Work) -> NoReturn:
     from twisted.internet.defer import CancelledError, Deferred
 
     from core0.client.client import Client
+    from core0.client.errors import NoAnswer
     from core0.client.find import find
+    from core0.client.run import TIMED_OUT
     from core0.client.signals import Signals
     from core0.errors import Core0Error
 
@@ -66,6 +68,8 @@ def drive(work: Work) -> NoReturn:
             pass
         except BrokenPipeError:
             codes.append(BROKEN_PIPE)
+        except NoAnswer as error:
+            fail(str(error), codes, TIMED_OUT)
         except (Core0Error, OSError) as error:
             fail(str(error), codes)
         finally:
@@ -86,12 +90,12 @@ def _report(failure: "Failure") -> None:
     failure.printTraceback(file=sys.stderr)
 
 
-def fail(text: str, codes: list[int]) -> None:
+def fail(text: str, codes: list[int], code: int = 1) -> None:
     """
     Say why, and have the exit status say so.
     """
     click.echo(f"corectl: {text}", err=True)
-    codes.append(1)
+    codes.append(code)
 
 
 def leave(code: int) -> NoReturn:
@@ -172,7 +176,7 @@ def ping(timeout: float) -> None:
 @click.option("--dir", "directory", help="Its working directory. [default: /]")
 @click.option("--env", multiple=True, metavar="NAME=VALUE", callback=variables, help="Add to its environment.")
 @click.option("--stdin", callback=text_of, metavar="TEXT", help="What it reads from stdin; - for what corectl reads.")
-@click.option("--timeout", type=float, default=math.inf, help="Wait so many seconds and exit with 124; it goes on.")
+@click.option("--timeout", type=float, default=math.inf, help="Wait so many seconds, then exit with 124.")
 @click.option("--detach", is_flag=True, help="Print its id and do not wait.")
 @click.option("--id", help="Its id. [default: a new UUID]")
 @click.option("--tag", "tags", multiple=True, help="Handed back with the result.")
@@ -239,13 +243,14 @@ def raw(command: str, timeout: float) -> None:
     """
     Push a command as it is, and print its result: corectl raw '{"command": "core.ping"}'
 
-    COMMAND is JSON, or - to read it from stdin. It gets an id if it has none.
+    COMMAND is JSON, or - to read it from stdin. It gets an id if it has none. Exits with 124 if there is no result in
+    time, and with 1 if its id stands for another command.
     """
-    payload, id = payload_of(command)
+    payload, id, chosen = payload_of(command)
 
     async def work(signals: "Signals", client: "Client") -> int:
-        await client.push(payload)
-        return _print_result(await client.wait(id, timeout))
+        sent = await client.send_as_is(payload, id, chosen=chosen)
+        return _print_result(await client.answer(sent, timeout))
 
     drive(work)
 

@@ -3,7 +3,7 @@ Talking to core0 from a Twisted program: push commands, wait for results, follow
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 from uuid import uuid4
 
@@ -14,7 +14,7 @@ from twisted.internet.defer import TimeoutError
 from core0.client.errors import NoAnswer, Rejected, ServerError
 from core0.client.pool import Pool
 from core0.errors import Refusal
-from core0.messages import Command, Record, Rejection, Result, State, decode_result, encode, usable_id
+from core0.messages import MAX_SHOWN, Command, Record, Rejection, Result, decode_result, encode, usable_id
 from core0.redis import keys
 from core0.redis.connection import Connection, Lost, ReplyError
 from core0.redis.url import RedisURL, parse
@@ -30,6 +30,9 @@ RECORDS = 2000  # of live output, fetched at once
 NEWEST = 200  # entries of core:rejected that are searched
 FIRST_LOOK, LOOK = 0.05, 1.0  # seconds between looks whether there is a result, while live output is awaited
 AGAIN = 0.05  # seconds before a command is sent again on another connection
+LARGEST = 512 << 20  # bytes; a server takes no larger command
+PASSING = ("READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "UNBLOCKED")  # how replies begin while a master changes
+REPEATED, GLANCE = 2.0, 0.02  # seconds in which a repeat shows as one, and between looks for that
 LAST = 2 | 4  # the flags of the last record of live output: the job succeeded, or did not
 
 T = TypeVar("T")
@@ -67,6 +70,23 @@ class Batch:
     last: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """
+    A command on its way.
+
+    ``payload`` is what was pushed; empty if it is with core0 already. ``chosen``: its sender has chosen its id, which
+    may stand for something else. ``before``: rejections of the same that are older, by time and node. ``life``: of a
+    result that was there before, in ms; negative for none.
+    """
+
+    id: str
+    payload: bytes = b""
+    chosen: bool = False
+    before: frozenset[tuple[int, str]] = frozenset()
+    life: int = -2
+
+
 def is_last(record: Record) -> bool:
     """
     Whether a record ends the live output of its job; it has no text.
@@ -92,12 +112,14 @@ class Client:
     async def connect(cls, reactor: Any, url: RedisURL | str, *, node: str = "", patience: float = PATIENCE) -> Self:
         """
         :param node: the ``<gid>:<nid>`` that commands are for; without it whichever core0 serves ``core:default``.
-        :param patience: seconds for which a server that goes away later is looked for.
+        :param patience: seconds for which a server that goes away later is looked for; behind Sentinels now, too.
         :raises ServerError: it cannot be reached now.
         :raises core0.errors.ConfigError: the URL is none.
         """
-        pool = Pool(reactor, parse(url) if isinstance(url, str) else url, patience)
-        async with pool.connection(patience=0.0):
+        place = parse(url) if isinstance(url, str) else url
+        pool = Pool(reactor, place, patience)
+        # behind Sentinels there will be another master soon
+        async with pool.connection(patience=patience if place.master else 0.0):
             pass
         return cls(reactor, pool, keys.node_queue(node) if node else keys.SHARED_QUEUE, patience)
 
@@ -124,6 +146,14 @@ class Client:
         :returns: the id.
         :raises Refusal: 400, this cannot be sent.
         """
+        return (await self.send(command, arguments, id=id, **fields)).id
+
+    async def send(
+        self, command: str, arguments: Any = None, *, id: str | None = None, **fields: Unpack[Fields]
+    ) -> Sent:
+        """
+        As :meth:`submit`, for those who may take it back.
+        """
         name = str(uuid4()) if id is None else id
         if not usable_id(name):
             raise Refusal(400, f"id: expected 1 to 1024 bytes of text, got {name[:40]!r}")
@@ -132,13 +162,47 @@ class Client:
             payload = encode(Command(id=name, command=command, arguments=content, **fields))
         except (TypeError, ValueError) as error:
             raise Refusal(400, f"this command cannot be written as JSON in UTF-8: {error}") from error
+        return await self.send_as_is(payload, name, chosen=id is not None)
+
+    async def send_as_is(self, payload: bytes, id: str, *, chosen: bool) -> Sent:
+        """
+        As :meth:`send`, a command that is written already.
+
+        :param chosen: whether the id may stand for something else.
+        """
+        sent = await self.prepare(Sent(id, payload, chosen))
         await self.push(payload)
-        return name
+        return sent
+
+    async def prepare(self, sent: Sent) -> Sent:
+        """
+        Learn what there is under an id before something is sent under it.
+        """
+        if not sent.chosen:
+            return sent
+        life = await self._ask(lambda connection: connection.command("PTTL", keys.result(sent.id)))
+        before = frozenset((each.time, each.node) for each in await self._rejections(sent))
+        return replace(sent, before=before, life=life)
+
+    async def take_back(self, sent: Sent) -> bool:
+        """
+        Remove a command from its queue, unless core0 has taken it: then it will not run.
+
+        :returns: whether it was still there.
+        """
+        if not sent.payload:
+            return False
+        return bool(await self._ask(lambda connection: connection.command("LREM", self._queue, 1, sent.payload)))
 
     async def push(self, payload: bytes) -> None:
         """
         Push a command as it is. It should have an id: it is pushed again if the connection was lost meanwhile.
+
+        :raises Refusal: 413, no server takes it.
         """
+        if len(payload) > LARGEST:
+            text = f"this command has {len(payload)} bytes: at most {LARGEST} can be sent"
+            raise Refusal(413, f"{text}, and core0 takes fewer ([redis] max_command)")
         await self._ask(lambda connection: connection.command("RPUSH", self._queue, payload))
 
     async def result(self, id: str) -> Result | None:
@@ -156,6 +220,44 @@ class Client:
         :raises NoAnswer: it took longer.
         :raises Rejected: there will be none.
         """
+        return await self._wait(id, timeout, None)
+
+    async def answer(self, sent: Sent, timeout: float) -> Result:
+        """
+        Wait for the result of what was sent; what core0 has not taken when the time is up is taken back.
+
+        :param timeout: seconds; may be ``math.inf``.
+        :raises NoAnswer: it took longer; ``taken_back`` says whether it will not run.
+        :raises Rejected: there will be none; also if the id stands for another command, whatever comes of that.
+        """
+        try:
+            result = await self._wait(sent.id, timeout, sent)
+        except NoAnswer as error:
+            if await self.take_back(sent):
+                text = f"core0 has not taken {sent.id} within {timeout:g} s, and will not: it was taken back"
+                raise NoAnswer(f"{text}; is core0 running, and not too busy?", taken_back=True) from error
+            text = f"no result of {sent.id} within {timeout:g} s; core0 has taken it, and it goes on"
+            raise NoAnswer(text) from error
+        await self.check(sent)
+        return result
+
+    async def check(self, sent: Sent) -> None:
+        """
+        Whether a result under the id of a command that was sent is its own: that of the same content.
+
+        :raises Rejected: it is not.
+        """
+        end, place = self._reactor.seconds() + REPEATED, ("LPOS", self._queue, sent.payload)
+        while sent.chosen and self._reactor.seconds() < end:
+            taken = not sent.payload or await self._ask(lambda connection: connection.command(*place)) is None
+            life = await self._ask(lambda connection: connection.command("PTTL", keys.result(sent.id)))
+            await self._raise_rejected(sent)
+            # a repeat has renewed the life of the result
+            if taken and (sent.life < 0 or life > sent.life):
+                return
+            await pause(self._reactor, GLANCE)
+
+    async def _wait(self, id: str, timeout: float, sent: Sent | None) -> Result:
         key = keys.result(id)
         start = self._reactor.seconds()
         waited, look = 0.0, DOUBT
@@ -168,9 +270,8 @@ class Client:
             if waited < min(timeout, look):
                 continue
             late, look = waited >= timeout, 2 * waited
-            rejection = await self._rejection(id)
-            if rejection is not None and (late or rejection.state != State.DUPLICATE_ID):
-                raise Rejected(rejection.reason)
+            if sent is not None:
+                await self._raise_rejected(sent)
             if late:
                 raise NoAnswer(f"no result of {id} within {timeout:g} s; is core0 running, and not too busy?")
 
@@ -186,10 +287,12 @@ class Client:
         """
         Push a command and wait for its result.
 
-        :param timeout: seconds; may be ``math.inf``. The command itself goes on after it: ``max_time`` ends that.
+        :param timeout: seconds; may be ``math.inf``. What core0 has taken by then goes on: ``max_time`` ends that. What
+            it has not is taken back.
         :raises NoAnswer: it took longer.
+        :raises Rejected: there will be no result, or that of another command with the same id.
         """
-        return await self.wait(await self.submit(command, arguments, id=id, **fields), timeout)
+        return await self.answer(await self.send(command, arguments, id=id, **fields), timeout)
 
     async def stream(self, id: str, timeout: float) -> AsyncIterator[Record]:
         """
@@ -204,11 +307,15 @@ class Client:
             for record in batch.records:
                 yield record
 
-    async def follow(self, id: str, timeout: float) -> AsyncIterator[Batch]:
+    async def follow(self, id: str, timeout: float, sent: Sent | None = None) -> AsyncIterator[Batch]:
         """
         As :meth:`stream`, in batches, which tell what may be missing. One comes each second at least, be it empty.
+
+        :param sent: the command itself, if it was sent from here.
+        :raises Rejected: it was not admitted.
         """
-        end = self._reactor.seconds() + timeout
+        start = self._reactor.seconds()
+        end, look = start + timeout, DOUBT
         settled, wait = 0.0, FIRST_LOOK
         while True:
             batch, finished = await self._fetch(id)
@@ -226,6 +333,9 @@ class Client:
                 settled = now + (SETTLE if result is not None and result.runs else 0.0)
             if settled and now >= settled:
                 return
+            if sent is not None and now - start >= look:
+                look = 2 * (now - start)
+                await self._raise_rejected(sent)
             step = _step(min(end, settled or end) - now, wait)
             wait = min(wait * 2, LOOK)
             key = keys.stream(id)
@@ -250,16 +360,24 @@ class Client:
         last = any(is_last(record) for record in records)
         return Batch(records, length > RECORDS, length >= keys.MAX_STREAM, last), bool(finished)
 
-    async def _rejection(self, id: str) -> Rejection | None:
+    async def _raise_rejected(self, sent: Sent) -> None:
         """
-        What core0 said of a command that it cannot answer. One that was too large to be read is known by how it begins.
+        :raises Rejected: it was not admitted.
         """
-        text = encode(id).decode()
+        for rejection in await self._rejections(sent):
+            if (rejection.time, rejection.node) not in sent.before:
+                raise Rejected(rejection.reason)
+
+    async def _rejections(self, sent: Sent) -> list[Rejection]:
+        """
+        What core0 said on ``core:rejected`` of such a command: one with this id, or without one that it could read.
+        """
         found = await self._ask(lambda connection: connection.command("LRANGE", keys.REJECTED, 0, NEWEST - 1))
-        for rejection in map(_decode_rejection, found):
-            if rejection.id == id or (rejection.id is None and rejection.payload.startswith(f'{{"id":{text},')):
-                return rejection
-        return None
+        rejections = list(map(_decode_rejection, found))
+        if not sent.payload:
+            return [each for each in rejections if each.id == sent.id]
+        beginning = sent.payload[:MAX_SHOWN].decode("utf-8", "replace")
+        return [each for each in rejections if each.id in (sent.id, None) and each.payload == beginning]
 
     async def _block(self, seconds: float, *words: str | float) -> Any:
         """
@@ -277,7 +395,8 @@ class Client:
                 async with self._pool.connection() as connection:
                     return await within(self._reactor, seconds, work(connection))
             except ReplyError as error:
-                raise ServerError(f"the server of core0 refuses: {error}") from error
+                if not str(error).startswith(PASSING) or self._reactor.seconds() >= end:
+                    raise ServerError(f"the server of core0 refuses: {error}") from error
             except (Lost, TimeoutError) as error:
                 if self._reactor.seconds() >= end:
                     raise ServerError(f"the server of core0 does not answer: {error}") from error
@@ -288,4 +407,4 @@ def _step(seconds: float, most: float = ROUND) -> float:
     return min(max(seconds, SHORTEST), most)
 
 
-__all__ = ["Batch", "Client", "Fields", "NoAnswer", "Rejected", "ServerError", "is_last"]
+__all__ = ["Batch", "Client", "Fields", "NoAnswer", "Rejected", "Sent", "ServerError", "is_last"]

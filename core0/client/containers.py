@@ -88,7 +88,7 @@ def _ports(context: click.Context, parameter: click.Parameter, values: tuple[str
 @click.option("--pids", type=int, help="How many processes and threads it may have.")
 @click.option("--host-network", is_flag=True, help="With the network of the host instead of its own.")
 @click.option("--privileged", is_flag=True, help="Not confined at all: only for what you trust like yourself.")
-@click.option("--timeout", type=float, default=math.inf, help="Wait so many seconds and exit with 124; it goes on.")
+@click.option("--timeout", type=float, default=math.inf, help="Wait so many seconds, then exit with 124.")
 @click.argument("plist", callback=_address)
 def create(plist: str, timeout: float, **given: Any) -> None:
     """

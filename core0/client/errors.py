@@ -14,7 +14,13 @@ class ServerError(Core0Error):
 class NoAnswer(Core0Error):
     """
     There was no result in time. The command may still run, and its result come later.
+
+    :param taken_back: core0 had not taken it, and it was removed from its queue.
     """
+
+    def __init__(self, text: str, *, taken_back: bool = False) -> None:
+        super().__init__(text)
+        self.taken_back = taken_back
 
 
 class Rejected(Core0Error):

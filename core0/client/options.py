@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 ANSWER = 10.0  # seconds for what core0 answers at once
+MOST = 512 << 20  # bytes; a server takes no larger command
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -68,15 +69,18 @@ def text_of(context: click.Context, parameter: click.Parameter, value: str | Non
     """
     if value != "-":
         return value
+    data = sys.stdin.buffer.read(MOST + 1)
+    if len(data) > MOST:
+        raise click.BadParameter(f"more than {MOST} bytes cannot be sent; core0 takes fewer ([redis] max_command)")
     try:
-        return sys.stdin.buffer.read().decode()
+        return data.decode()
     except UnicodeDecodeError as error:
         raise click.BadParameter(f"core0 takes text in UTF-8 only: {error}") from error
 
 
-def payload_of(text: str) -> tuple[bytes, str]:
+def payload_of(text: str) -> tuple[bytes, str, bool]:
     """
-    A command as it is to be pushed, and its id.
+    A command as it is to be pushed, its id, and whether it came with that.
     """
     try:
         content = json.loads(text)
@@ -84,7 +88,13 @@ def payload_of(text: str) -> tuple[bytes, str]:
         raise click.BadParameter(f"expected a command in JSON: {error}", param_hint="COMMAND") from None
     if not isinstance(content, dict):
         raise click.BadParameter(f"expected a JSON object, got {text[:40]!r}", param_hint="COMMAND")
-    if isinstance(content.get("id"), str) and content["id"]:
-        return text.encode("utf-8", "surrogateescape"), content["id"]
+    from core0.messages import MAX_ID, usable_id
+
+    id = content.get("id")
+    if id is not None and id != "":
+        if not isinstance(id, str) or not usable_id(id):
+            text = f"expected an id of 1 to {MAX_ID} bytes of text, got {str(id)[:40]!r}"
+            raise click.BadParameter(text, param_hint="COMMAND")
+        return text.encode("utf-8", "surrogateescape"), id, True
     id = str(uuid.uuid4())
-    return json.dumps({**content, "id": id}).encode(), id
+    return json.dumps({**content, "id": id}).encode(), id, False

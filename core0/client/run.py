@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from core0.client.client import Client, Fields, NoAnswer
+from core0.client.client import Client, Fields, NoAnswer, Sent
 from core0.client.live import Live, Screen
 from core0.messages import RESULT_LEVELS, Level, Result, State, encode
 from core0.waiting import pause
@@ -24,7 +24,7 @@ RESULT_TIMEOUT = 60.0  # seconds from the end of the output to the result
 KILL_TIMEOUT = 30.0  # seconds for the answer to core.kill
 KILL_AGAIN = 0.5  # seconds
 NOT_FOUND = 404
-REFUSALS = frozenset({126, 127, 400, 404, 409, 500, 503})
+REFUSALS = frozenset({126, 127, 400, 404, 409, 413, 500, 503})
 
 OnSignal = Callable[[int], None]
 
@@ -34,6 +34,14 @@ class Target(Protocol):
     What runs commands: a host or, through it, one of its containers.
     """
 
+    async def send(
+        self, command: str, arguments: Any = None, *, id: str | None = None, **fields: Unpack[Fields]
+    ) -> Sent:
+        """
+        Send a command.
+        """
+        ...
+
     async def submit(
         self, command: str, arguments: Any = None, *, id: str | None = None, **fields: Unpack[Fields]
     ) -> str:
@@ -41,6 +49,12 @@ class Target(Protocol):
         Send a command.
 
         :returns: its id.
+        """
+        ...
+
+    async def take_back(self, sent: Sent) -> bool:
+        """
+        See that it does not run, if it is not with core0 yet.
         """
         ...
 
@@ -125,14 +139,18 @@ class Killer:
     """
     Ends a job when this process gets a signal.
 
+    :param end: called if it need not be waited for any more: it will not run, or cannot be ended.
     :ivar number: of the signal; 0 for none.
     """
 
-    def __init__(self, clock: IReactorTime, target: Target, screen: Screen, id: str) -> None:
+    def __init__(
+        self, clock: IReactorTime, target: Target, screen: Screen, sent: Sent, end: Callable[[], object]
+    ) -> None:
         self._clock = clock
         self._target = target
         self._screen = screen
-        self._id = id
+        self._sent = sent
+        self._end = end
         self._task: Deferred[None] | None = None
         self.number = 0
 
@@ -145,15 +163,24 @@ class Killer:
         self._task.addErrback(self._failed)
 
     async def _kill(self) -> None:
-        while True:
-            answer = await self._target.run("core.kill", {"id": self._id}, timeout=KILL_TIMEOUT)
+        id = self._sent.id
+        if await self._target.take_back(self._sent):
+            self._screen.say(f"corectl: core0 had not taken {id}, and will not: it was taken back")
+            self._end()
+            return
+        end = self._clock.seconds() + KILL_TIMEOUT
+        while self._clock.seconds() < end:
+            answer = await self._target.run("core.kill", {"id": id}, timeout=KILL_TIMEOUT)
             if answer.code != NOT_FOUND:
                 return
-            await pause(self._clock, KILL_AGAIN)  # core0 has not taken it yet, or it is over
+            await pause(self._clock, KILL_AGAIN)  # it is just being begun, or it is over
+        self._screen.say(f"corectl: not waiting any longer: there is no job {id} to kill, and no result of it")
+        self._end()
 
     def _failed(self, failure: Failure) -> None:
         if not isinstance(failure.value, CancelledError):
-            self._screen.say(f"corectl: cannot kill {self._id}: {failure.getErrorMessage()}")
+            self._screen.say(f"corectl: cannot kill {self._sent.id}: {failure.getErrorMessage()}")
+            self._end()
 
     def close(self) -> None:
         """
@@ -181,41 +208,56 @@ async def run(
     fields = request.fields.copy()
     fields["stream"] = not request.raw
     target = client if target is None else target
-    id = await target.submit(request.command, request.arguments, id=request.id, **fields)
-    killer = Killer(clock, target, screen, id)
+    sent = await target.send(request.command, request.arguments, id=request.id, **fields)
+    work = _wait(client, sent, request, screen) if request.raw else _follow(clock, client, sent, request, screen)
+    waiting = Deferred.fromCoroutine(work)
+    killer = Killer(clock, target, screen, sent, waiting.cancel)
     on_signal(killer.signalled)
     try:
-        if request.raw:
-            result = await _wait(client, id, request.timeout, screen)
-        else:
-            result = await _follow(clock, client, id, request.timeout, screen)
-    except NoAnswer:
-        screen.say(f"corectl: not waiting any longer; it goes on as {id}")
+        result = await waiting
+    except NoAnswer as error:
+        await _given_up(target, sent, request, screen, error)
         return TIMED_OUT
+    except CancelledError:
+        if killer.number:
+            return SIGNALLED + killer.number
+        raise
     except OSError:
         # nobody can see what it prints
-        await target.submit("core.kill", {"id": id})
+        await target.submit("core.kill", {"id": sent.id})
         raise
     finally:
         killer.close()
     return SIGNALLED + killer.number if killer.number else exit_code(result)
 
 
-async def _wait(client: Client, id: str, timeout: float, screen: Screen) -> Result:
-    result = await client.wait(id, timeout)
+async def _given_up(target: Target, sent: Sent, request: Request, screen: Screen, error: NoAnswer) -> None:
+    """
+    Say what becomes of a command that took too long.
+    """
+    if error.taken_back or await target.take_back(sent):
+        text = f"core0 has not taken {sent.id} within {request.timeout:g} s, and will not: it was taken back"
+        screen.say(f"corectl: {text}")
+    else:
+        screen.say(f"corectl: not waiting any longer; it goes on as {sent.id}")
+
+
+async def _wait(client: Client, sent: Sent, request: Request, screen: Screen) -> Result:
+    result = await client.answer(sent, request.timeout)
     screen.write(1, encode(result) + b"\n")
     screen.flush()
     return result
 
 
-async def _follow(clock: IReactorTime, client: Client, id: str, timeout: float, screen: Screen) -> Result:
-    end = clock.seconds() + timeout
+async def _follow(clock: IReactorTime, client: Client, sent: Sent, request: Request, screen: Screen) -> Result:
+    end = clock.seconds() + request.timeout
     live = Live(clock, screen)
-    async for batch in client.follow(id, timeout):
+    async for batch in client.follow(sent.id, request.timeout, sent):
         live.show(batch)
-    result = await client.wait(id, min(end - clock.seconds(), RESULT_TIMEOUT))
+    result = await client.wait(sent.id, min(end - clock.seconds(), RESULT_TIMEOUT))
+    await client.check(sent)
     complete = live.finish(result)
     show_end(result, screen)
     if not complete:
-        screen.say(f"corectl: some output is missing, it came too fast to be passed on; try: corectl result {id}")
+        screen.say(f"corectl: some output is missing, it came too fast to be passed on; try: corectl result {sent.id}")
     return result

@@ -21,10 +21,11 @@ from core0.containers.house import House
 from core0.containers.shelf import Phase
 from core0.errors import Core0Error, Refusal
 from core0.messages import Command, State, encode, rejection
-from core0.reading import decode, digest
+from core0.reading import decode, digest, find_id
 from core0.values import Claim, Entry
 
 NORMALISED = 64 << 10  # bytes of arguments that are compared by what they mean; larger ones by how they are written
+UNREADABLE = 500
 _log = Logger()
 
 
@@ -75,15 +76,23 @@ class Dispatcher:
                     container.errands.add(errand)
 
     def _read(self, entry: Entry) -> tuple[int, Errand] | None:
+        written = None
         try:
             written = msgspec.json.decode(entry.payload, type=Written)
             return written.container, _errand(entry.seq, written.container, decode(bytes(written.command)))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, Core0Error) as error:
             _log.error("errand {seq} cannot be read: {error}", seq=entry.seq, error=error)
-            reason, now = f"what was written down of this errand cannot be read: {error}", epoch(self._house.reactor)
-            node = self._house.settings.node
-            self._house.dispatched.reject(entry.seq, rejection(node, None, State.ERROR, reason, entry.payload, now))
+            self._refuse(entry, written, f"what was written down of this errand cannot be read: {error}")
             return None
+
+    def _refuse(self, entry: Entry, written: Written | None, reason: str) -> None:
+        id = None if written is None else find_id(bytes(written.command))
+        if written is None or id is None:
+            node, now = self._house.settings.node, epoch(self._house.reactor)
+            self._house.dispatched.reject(entry.seq, rejection(node, None, State.ERROR, reason, entry.payload, now))
+            return
+        errand = Errand(entry.seq, id, "", Command(id=id, command=""), b"")
+        self._house.dispatched.finish(failed(self._house.reactor, written.container, errand, UNREADABLE, reason))
 
     async def dispatch(self, container: Container, command: Command, id: str) -> None:
         """

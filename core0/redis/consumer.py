@@ -5,6 +5,7 @@ Nothing is popped by a blocking command: a pop that is cancelled takes the next 
 queue has changed (client tracking, redirected to a second connection), and once a second core0 looks by itself.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -70,7 +71,7 @@ class Taker(Protocol):
 class Consumer:
     """
     :param queues: the lists to take from.
-    :param largest: bytes of a payload; larger ones never come here.
+    :param largest: bytes of a payload; of larger ones only the beginning comes here.
     """
 
     _log = Logger()
@@ -202,13 +203,13 @@ class Consumer:
 
     async def _take(self, connection: Connection, most: int, turn: int) -> tuple[int, list[Entry]]:
         queues = self._queues if turn % 2 else self._queues[::-1]  # each comes first in its turn
-        words = (most, BATCH_BYTES, self._largest, self._node)
+        words = (most, BATCH_BYTES, self._largest)
         reply = await self._link.once(connection, TAKE, (*self._keys(), *queues), words)
         self._tell_odd(reply[1])
         return reply[0], _entries(reply[2:])
 
     async def _take_urgent(self, connection: Connection) -> None:
-        words: list[str | int] = [BATCH, URGENT_DEPTH, URGENT_LARGEST, *self._taker.urgent]
+        words: list[str | int] = [BATCH, URGENT_DEPTH, URGENT_LARGEST, self._largest, *self._taker.urgent]
         reply = await self._link.once(connection, URGENT, (*self._keys(), *self._queues), words)
         if reply:
             await self._taker.admit(_entries(reply))
@@ -218,9 +219,21 @@ class Consumer:
             self._log.error("of {queues} {count} cannot be served: they are no lists", queues=self._queues, count=count)
         self._odd = count
 
-    def _keys(self) -> tuple[str, str, str]:
-        return self._unfinished, keys.REJECTED, keys.clock(self._node)
+    def _keys(self) -> tuple[str, str]:
+        return self._unfinished, keys.clock(self._node)
+
+
+_TOO_LARGE = re.compile(rb"\0(\d+) (\d+)\n")
 
 
 def _entries(words: Sequence[bytes]) -> list[Entry]:
-    return [Entry(int(seq), payload) for seq, payload in zip(words[::2], words[1::2], strict=True)]
+    return [_entry(int(seq), payload) for seq, payload in zip(words[::2], words[1::2], strict=True)]
+
+
+def _entry(seq: int, payload: bytes) -> Entry:
+    head = _TOO_LARGE.match(payload) if payload.startswith(b"\0") else None
+    if head is None:
+        return Entry(seq, payload)
+    size, largest = map(int, head.groups())
+    reason = f"payload of {size} bytes: at most {largest} are taken ([redis] max_command)"
+    return Entry(seq, payload[head.end() :], reason)

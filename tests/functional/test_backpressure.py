@@ -76,6 +76,19 @@ class BackpressureTests(ServedTestCase):
         self.assert_refused(404, ids[-1], refused)
         self.empty(ids[1:])
 
+    def test_too_large(self) -> None:
+        """
+        A full core0 refuses what is too large all the same, and tells its sender, one after another.
+        """
+        ids = self.fill()
+        for number in range(3):
+            self.daemon.push_raw(f'{{"id": "large-{number}", "tags": "{"x" * (17 << 20)}')
+        for number in range(3):
+            result = self.daemon.result(f"large-{number}")
+            self.assertEqual(("ERROR", 413, 0), (result["state"], result["code"], result["runs"]))
+        self.assertEqual(40 - MAX - WAITING, self.left())
+        self.empty(ids)
+
     def test_waits_where_it_is(self) -> None:
         """
         Beyond the three everything stays in Redis, in its order, until there is room.

@@ -18,7 +18,7 @@ from twisted.trial.unittest import TestCase
 
 from core0.client.client import Client, NoAnswer, Rejected, ServerError, is_last
 from core0.errors import ConfigError, Refusal
-from core0.messages import Record, State
+from core0.messages import Record, State, encode
 from core0.redis.url import RedisURL
 from tests.daemon import ROOT, Daemon
 from tests.functional.shared import GENEROUS, DaemonTestCase, sh
@@ -107,11 +107,28 @@ class CommandTests(ClientTestCase):
 
     async def test_no_such_node(self) -> None:
         """
-        What is addressed to another node is not answered by this one.
+        What is addressed to another node is not answered by this one, and does not stay there for a later one.
         """
         client = await self.connect(node="1:2")
-        with self.assertRaises(NoAnswer):
+        with self.assertRaises(NoAnswer) as caught:
             await client.run("core.ping", timeout=SHORT)
+        self.assertTrue(caught.exception.taken_back)
+        self.assertIn("taken back", str(caught.exception))
+        with self.daemon.redis() as server:
+            self.assertEqual(0, server.exists("core:default:1:2"))
+
+    async def test_goes_on(self) -> None:
+        """
+        What core0 has taken is not taken back when the time is up, and goes on.
+        """
+        client = await self.connect()
+        sent = await client.send("core.system", {"name": "sleep", "args": ["1000"]})
+        with self.assertRaises(NoAnswer) as caught:
+            await client.answer(sent, SHORT)
+        self.assertFalse(caught.exception.taken_back)
+        self.assertIn("goes on", str(caught.exception))
+        await client.run("core.kill", {"id": sent.id}, timeout=GENEROUS)
+        self.assertEqual(State.KILLED, (await client.wait(sent.id, GENEROUS)).state)
 
     async def test_ids(self) -> None:
         """
@@ -193,14 +210,62 @@ class CommandTests(ClientTestCase):
         self.assertEqual((State.ERROR, 400, 0), (result.state, result.code, result.runs))
         self.assertIn("arguments.name", result.data)
 
-    async def test_rejected(self) -> None:
+    async def test_too_large(self) -> None:
         """
-        If core0 cannot answer at all, waiting ends with its reason.
+        What is too large is refused under its id, live output or not.
         """
         client = await self.connect()
-        with self.assertRaises(Rejected) as caught:
-            await client.run("core.system", {"name": "cat", "stdin": "x" * LARGEST}, timeout=GENEROUS)
-        self.assertIn("max_command", str(caught.exception))
+        arguments = {"name": "cat", "stdin": "x" * LARGEST}
+        result = await client.run("core.system", arguments, timeout=GENEROUS)
+        self.assertEqual((State.ERROR, 413), (result.state, result.code))
+        self.assertIn("max_command", result.data)
+        id = await client.submit("core.system", arguments, stream=True)
+        self.assertEqual([], await self.records(client, id))
+
+    async def test_too_large_without_id(self) -> None:
+        """
+        If core0 cannot answer at all, waiting and following end with its reason.
+        """
+        client = await self.connect()
+        for payload in ({"command": "core.ping", "tags": "x" * LARGEST, "id": "behind"}, {"id": "x" * 1025}):
+            text = encode({**payload, "nonce": str(uuid.uuid4())})
+            sent = await client.send_as_is(text, "behind", chosen=False)
+            with self.assertRaises(Rejected):
+                await client.answer(sent, GENEROUS)
+            with self.assertRaises(Rejected):
+                async for _ in client.follow(sent.id, GENEROUS, sent):
+                    pass
+
+    async def test_other_content(self) -> None:
+        """
+        A command whose id stands for another one is told so, be that one finished or not, whatever was rejected before.
+        """
+        client = await self.connect()
+        for first in ("true", "read line"):
+            for attempt in range(2):
+                id = f"{first} {attempt} {uuid.uuid4()}"
+                await client.submit("core.system", sh(first), id=id)
+                if first == "true":
+                    await client.wait(id, GENEROUS)
+                for _ in range(2):
+                    with self.assertRaises(Rejected) as caught:
+                        await client.run("core.system", sh("echo another"), id=id, timeout=GENEROUS)
+                    self.assertIn("other content", str(caught.exception))
+                self.assertEqual("", (await client.wait(id, GENEROUS)).streams[0])
+
+    async def test_other_content_expired(self) -> None:
+        """
+        What was rejected before does not matter once the id is free again.
+        """
+        client = await self.connect()
+        id = str(uuid.uuid4())
+        await client.run("core.system", sh("true"), id=id, timeout=GENEROUS)
+        with self.assertRaises(Rejected):
+            await client.run("core.system", sh("echo another"), id=id, timeout=GENEROUS)
+        with self.daemon.redis() as server:
+            server.delete(f"result:{id}")
+        result = await client.run("core.system", sh("echo another"), id=id, timeout=GENEROUS)
+        self.assertEqual("another\n", result.streams[0])
 
     async def test_cannot_be_sent(self) -> None:
         """

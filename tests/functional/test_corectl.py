@@ -171,6 +171,60 @@ class RunTests(CorectlTestCase):
         self.assertIsNotNone(self.known(id))
         self.kill(id)
 
+    def stopped(self, *words: str) -> "subprocess.Popen[bytes]":
+        """
+        Have corectl send something to a core0 that does not take it.
+        """
+        self.daemon.signal(signal.SIGSTOP)
+        self.addCleanup(self.daemon.signal, signal.SIGCONT)
+        process = self.begin(*words)
+        eventually(lambda: self.pending() > 0 or process.poll() is not None, "it is pushed")
+        return process
+
+    def test_timeout_not_taken(self) -> None:
+        """
+        What core0 has not taken when the time is up is taken back, and it is said so.
+        """
+        for command in ("run", "--json"), ("run",):
+            process = self.stopped(*command, "--timeout", "1", "echo", "hi")
+            out, err = process.communicate(timeout=PATIENCE)
+            self.assertEqual((124, b""), (process.returncode, out))
+            self.assertIn("it was taken back", err.decode())
+            self.assertNotIn("goes on", err.decode())
+            self.assertEqual(0, self.pending())
+            self.daemon.signal(signal.SIGCONT)
+
+    def test_interrupted_not_taken(self) -> None:
+        """
+        Ctrl-C takes back what core0 has not taken yet.
+        """
+        process = self.stopped("run", "echo", "hi")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE)
+        self.assertEqual((130, b"", 0), (process.returncode, out, self.pending()))
+        self.assertIn("it was taken back", err.decode())
+
+    def test_stdin_too_large(self) -> None:
+        """
+        More on stdin than core0 takes is refused at once, with the reason.
+        """
+        for options in ((), ("--json",), ("--timeout", "100")):
+            done = self.corectl("run", *options, "--stdin", "-", "--", "wc", "-c", stdin=b"a" * 17_000_000)
+            self.assertEqual(1, done.returncode, done.stderr)
+            self.assertIn(b"max_command", done.stdout if "--json" in options else done.stderr)
+            self.assertNotIn(b"goes on", done.stderr)
+
+    def test_id_of_another(self) -> None:
+        """
+        An id that stands for another command is told, and what that has printed is not shown.
+        """
+        id = str(uuid.uuid4())
+        self.assert_done(self.corectl("run", "--id", id, "echo", "hi"), 0, b"hi\n")
+        self.assert_done(self.corectl("run", "--id", id, "echo", "hi"), 0, b"hi\n")
+        done = self.corectl("run", "--json", "--id", id, "echo", "ho")
+        self.assert_failed(done, 1, "other content")
+        self.assert_failed(self.corectl("run", "--id", id, "echo", "ho"), 1, "other content")
+
     def test_detach(self) -> None:
         """
         A program can be left to itself; its id is printed, and its result is there later.
@@ -295,6 +349,38 @@ class CommandTests(CorectlTestCase):
         done = self.corectl("raw", '{"command": "no.such"}')
         self.assertEqual((1, "UNKNOWN_CMD"), (done.returncode, json.loads(done.stdout)["state"]))
 
+    def test_raw_of_another(self) -> None:
+        """
+        A command whose id stands for another one is told so.
+        """
+        id = str(uuid.uuid4())
+        first, second = (
+            json.dumps({"id": id, "command": "core.system", "arguments": {"name": "echo", "args": [text]}})
+            for text in "12"
+        )
+        self.assertEqual(0, self.corectl("raw", first).returncode)
+        self.assert_failed(self.corectl("raw", second), 1, "other content")
+        self.assertEqual(0, self.corectl("raw", first).returncode)
+
+    def test_raw_timeout(self) -> None:
+        """
+        Who does not wait any longer gets 124, as with every other command.
+        """
+        id = str(uuid.uuid4())
+        command = {"id": id, "command": "core.system", "arguments": {"name": "sleep", "args": ["1000"]}}
+        self.assert_failed(self.corectl("raw", "--timeout", "0.5", json.dumps(command)), 124, f"{id} within 0.5 s")
+        self.assert_failed(self.corectl("result", "--timeout", "0.5", id), 124, f"{id} within 0.5 s")
+        self.assert_done(self.corectl("kill", id))
+
+    def test_raw_bad_id(self) -> None:
+        """
+        What core0 cannot answer, since its id is none, is not sent.
+        """
+        ids: tuple[Any, ...] = (5, "x" * 1025, "\ud800", [])
+        for id in ids:
+            done = self.corectl("raw", json.dumps({"id": id, "command": "core.ping"}))
+            self.assert_failed(done, 2, "id of 1 to 1024 bytes")
+
     def test_raw_nonsense(self) -> None:
         """
         What could never be answered is not pushed.
@@ -360,7 +446,7 @@ class CommandTests(CorectlTestCase):
         If there is no result, it is said so.
         """
         self.assert_failed(self.corectl("result", "no-such-job"), 1, "no result of no-such-job")
-        self.assert_failed(self.corectl("result", "--timeout", "0.2", "no-such-job"), 1, "no result of no-such-job")
+        self.assert_failed(self.corectl("result", "--timeout", "0.2", "no-such-job"), 124, "no result of no-such-job")
 
     def test_info(self) -> None:
         """

@@ -107,6 +107,21 @@ class RejectedTests(RejectingCase):
         ):
             self.assertRegex(self.refused(payload), "^(command|max_time|tags): expected .")
 
+    def test_broken_with_an_id(self) -> None:
+        """
+        So does the sender of what is not even JSON, or nested too deeply, if the id can be read before that.
+        """
+        for payload in (
+            '{"id": "b", "command": "core.ping"',
+            '{"id": "b", "command": "core.ping"} {}',
+            '{"id": "b", "command": "core.ping", }',
+            '{"id": "b", command: "core.ping"}',
+            b'{"id": "b", "command": "core.\xff"}',
+        ):
+            self.assertRegex(self.refused(payload), "^not JSON in UTF-8: .")
+        deep = "[" * 2000 + "]" * 2000
+        self.assertIn("nested too deeply", self.refused(f'{{"id": "b", "command": "core.ping", "x": {deep}}}'))
+
     def test_fields(self) -> None:
         """
         A field of the wrong type, or out of its range, is named in the answer, with what was there.
@@ -261,7 +276,7 @@ class RejectedTests(RejectingCase):
 
     def test_too_large(self) -> None:
         """
-        A payload beyond ``max_command`` is refused unread: the entry shows its beginning, and has no id.
+        A payload beyond ``max_command`` is refused unread, with 413, under the id that its first 4 KiB hold.
         """
         start = '{"id": "l", "command": "core.ping", "tags": "'
         fits = f'{start}{"x" * (LARGEST - len(start) - 2)}"}}'
@@ -270,13 +285,44 @@ class RejectedTests(RejectingCase):
         self.assertEqual("SUCCESS", (result or {})["state"])
         for filling in ("x", "é", '"', "\\", "\0", "😀"):
             payload = f"{start}{filling * LARGEST}"
+            reason = self.refused(payload, code=413)
+            self.assertIn(f"{len(payload.encode())} bytes", reason)
+            self.assertIn("[redis] max_command", reason)
+
+    def test_too_large_without_id(self) -> None:
+        """
+        If its first 4 KiB do not hold its id it is on ``core:rejected``, with its beginning.
+        """
+        filling = "x" * LARGEST
+        for start, end in (
+            ('{"command": "core.ping", "tags": "', ""),
+            ('{"command": "core.kill", "arguments": {"id": "l", "x": "', ""),
+            ('{"command": "core.ping", "tags": "', '", "id": "l"}'),
+            ('{"id": "', '"}'),
+        ):
+            payload = f"{start}{filling}{end}"
             entry = self.rejected(payload)
             self.assertIsNone(entry["id"])
             self.assertIn(f"{len(payload.encode())} bytes", entry["reason"])
-            self.assertIn("[redis] max_command", entry["reason"])
-            self.assertTrue(entry["payload"].startswith(start))
-            self.assertLessEqual(len(entry["payload"]), 4096)
+            self.assertEqual(payload[:4096], entry["payload"])
         self.assertIsNone(self.rejected(b"\xff" * LARGEST * 2)["id"])
+
+    def test_too_large_repeated(self) -> None:
+        """
+        Too large a payload under an id that stands for something else leaves that alone; pushed twice it has one
+        refusal.
+        """
+        large = '{"id": "l", "command": "core.ping", "tags": "' + "x" * LARGEST
+        self.daemon.push_raw('{"id": "l", "command": "core.ping"}', large)
+        self.daemon.settle()
+        self.assertEqual(["SUCCESS"], [result["state"] for result in self.daemon.results()["l"]])
+        self.assertEqual([("DUPLICATE_ID", "l")], [(each["state"], each["id"]) for each in self.daemon.rejected()])
+        self.daemon.forget()
+        self.daemon.push_raw(large, large)
+        self.daemon.settle()
+        self.assertEqual([413], [result["code"] for result in self.daemon.results()["l"]])
+        self.assertEqual([], self.daemon.rejected())
+        self.daemon.forget()
 
     def test_twice_the_same_key(self) -> None:
         """

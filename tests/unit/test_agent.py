@@ -96,23 +96,74 @@ class AdmitTests(AgentCase):
 
     def test_instant_that_waits(self) -> None:
         """
-        A command that is not as instant as it says is rejected as a bug, and nobody waits for it.
+        A command that is not as instant as it says is answered as a bug, and nobody waits for it.
         """
         self.admit(payload("test.liar", id="a"))
-        self.assertIn("a bug", self.rejected().reason)
+        self.assertEqual((State.ERROR, 500, 0), self.refused("a", "a bug"))
         self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
         self.assert_answered()
 
     def test_broken(self) -> None:
         """
-        A command that breaks core0 is rejected, and the ones beside it are answered.
+        A command that breaks core0 is answered with 500, and the ones beside it are answered.
         """
         self.admit(
             payload("core.ping", id="a"), payload("test.broken", {"name": "x"}, id="b"), payload("core.ping", id="c")
         )
         self.assertEqual(('"pong"', '"pong"'), (self.result("a").data, self.result("c").data))
+        self.assertEqual((State.ERROR, 500, 0), self.refused("b", "a bug"))
+        self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
+        self.assert_answered()
+
+    def test_broken_without_id(self) -> None:
+        """
+        A command without an id that breaks core0 is rejected.
+        """
+        self.admit(payload("test.broken", {"name": "x"}))
         self.assertIn("a bug", self.rejected().reason)
         self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
+        self.assert_answered()
+
+    def refused(self, id: str, reason: str) -> tuple[State, int, int]:
+        """
+        State, code and runs of a refusal for this reason.
+        """
+        result = self.result(id)
+        self.assertIn(reason, json.loads(result.data))
+        return result.state, result.code, result.runs
+
+    def admit_large(self, head: bytes) -> None:
+        """
+        Have the beginning of something admitted that is too large.
+        """
+        entry = self.entry(head)
+        self.successResultOf(self.agent.admit([Entry(entry.seq, head, "payload of 9 bytes")]))
+
+    def test_too_large(self) -> None:
+        """
+        What is too large is refused with 413 under the id with which it begins, whatever else it begins with.
+        """
+        self.admit_large(b'{"command": "core.ping", "id": "a", "tags": "xxx')
+        self.assertEqual((State.ERROR, 413, 0), self.refused("a", "payload of 9 bytes"))
+        self.assert_answered()
+
+    def test_too_large_without_id(self) -> None:
+        """
+        What is too large and does not begin with an id is rejected.
+        """
+        self.admit_large(b'{"command": "core.ping", "arguments": {"id": "b", "x": "xxx')
+        self.assertEqual((None, "payload of 9 bytes"), (self.rejected().id, self.rejected().reason))
+        self.assertIn('"id": "b"', self.rejected().payload)
+        self.assert_answered()
+
+    def test_too_large_repeated(self) -> None:
+        """
+        The same beginning again shares the one refusal; another one under that id is rejected as a duplicate.
+        """
+        for head in (b'{"id": "a", "x": "xxx', b'{"id": "a", "x": "xxx', b'{"id": "a", "x": "yyy'):
+            self.admit_large(head)
+        self.refused("a", "payload of 9 bytes")
+        self.assertEqual((State.DUPLICATE_ID, "a"), (self.rejected().state, self.rejected().id))
         self.assert_answered()
 
     def test_job(self) -> None:
@@ -207,6 +258,16 @@ class AdmitTests(AgentCase):
         self.assertEqual([State.DUPLICATE_ID] * 2, [rejected.state for rejected in self.ledger.rejected])
         self.assertIn("startup service", self.ledger.rejected[0].reason)
         self.assertEqual(["web"], self.work.begun)
+
+    def test_no_command_with_the_id_of_a_service(self) -> None:
+        """
+        What is no command, or too large, is not answered under the id of a startup service.
+        """
+        self.serve("web")
+        self.admit(b'{"id": "web", "command": 5}')
+        self.admit_large(b'{"id": "web", "x": "xxx')
+        self.assertEqual([State.DUPLICATE_ID] * 2, [rejected.state for rejected in self.ledger.rejected])
+        self.assertEqual([], self.ledger.finals)
 
     def test_order(self) -> None:
         """

@@ -240,6 +240,16 @@ class DispatchTests(SynchronousTestCase):
         self.successResultOf(Deferred.fromCoroutine(Dispatcher(self.house).recover({})))
         self.assertEqual(({}, len(bad)), (self.ledger.unfinished, len(self.ledger.rejected)))
 
+    def test_unreadable_with_an_id(self) -> None:
+        """
+        What is written down and cannot be read is answered under its id, if it has one.
+        """
+        self.ledger.unfinished[5] = b'{"container":3,"command":{"id":"a","command":5}}'
+        self.successResultOf(Deferred.fromCoroutine(Dispatcher(self.house).recover({})))
+        [final] = self.ledger.finals
+        self.assertEqual(("a", 500, 3), (final.id, final.result.code, final.result.container))
+        self.assertEqual({}, self.ledger.unfinished)
+
     def test_unreadable_arguments(self) -> None:
         """
         Arguments that cannot be read are refused, and nothing is written down.

@@ -62,3 +62,72 @@ class OddJsonTests(SynchronousTestCase):
             found.encode()
         else:
             self.assertIsNone(found)
+
+
+class FindIdTests(SynchronousTestCase):
+    """
+    The id in the beginning of a payload.
+    """
+
+    def test_found(self) -> None:
+        """
+        An id at the top level is found wherever it is, spelled as JSON allows, though the rest is cut off or broken.
+        """
+        for payload, expected in (
+            (b'{"id": "a", "command": "x', "a"),
+            (b'{"command": "core.system", "arguments": {"args": ["{", "}"]}, "id": "a", "x": [', "a"),
+            (b' {\n "\\u0069d" : "\\u00e9\\"" ,', 'é"'),
+            ('{"id":"é😀"'.encode(), "é😀"),
+            (b'{"a": -1.5e3, "b": null, "c": [[], {}], "id": "a"', "a"),
+            (b'{"id": "a"}}}', "a"),
+            (b'{"id": "a" "b"', "a"),
+            (b'{"id": "a", "id": "b", ', "b"),
+            (b'{"id": "a", "x": "\xff', "a"),
+            (b'{"id": "a", "x": "\xe2\x82', "a"),
+        ):
+            self.assertEqual(expected, odd_json.find_id(payload), payload)
+
+    def test_none(self) -> None:
+        """
+        Ids that are not at the top level, not whole, or no text are none.
+        """
+        for payload in (
+            b"",
+            b"{",
+            b"[",
+            b'"id"',
+            b'["id", "a"]',
+            b'{"id": "a',
+            b'{"id": "a\\"',
+            b'{"id":',
+            b'{"id"',
+            b'{"arguments": {"id": "a"}, "x": "',
+            b'{"arguments": {"stdin": "\\", \\"id\\": \\"a\\"", "x": "',
+            b'{"x": "\\"", "y": "{\\"id\\": \\"a\\"}", "z": "',
+            b'[{"id": "a"}, ',
+            b'{"x": [{"id": "a", ',
+            b'{"id": 5, ',
+            b'{"id": null, ',
+            b'{"id": {"id": "a"}, ',
+            b'{"id": "a", "id": 5, ',
+            b'{"id" "a"',
+            b'{"x": ], "id": "a"',
+            b'x{"id": "a"',
+            b"[" * 5000,
+            b'{"a":' * 1000,
+            b'{"x": "' + b"x" * 5000 + b'", "id": "a"',
+        ):
+            self.assertIsNone(odd_json.find_id(payload), payload)
+
+    @given(st.dictionaries(st.sampled_from(["id", "a", 'i"d']), VALUES, max_size=4), st.integers(0, 200), st.booleans())
+    def test_any(self, content: dict[str, Any], cut: int, ascii: bool) -> None:
+        """
+        Of any object, wherever it is cut, the id is found or none; of a whole one it is always found.
+        """
+        text = json.dumps(content, ensure_ascii=ascii).encode("utf-8", "surrogatepass")
+        id = content.get("id")
+        if isinstance(id, str) and (ascii or not any("\ud800" <= each <= "\udfff" for each in id)):
+            self.assertEqual(id, odd_json.find_id(text))
+            self.assertIn(odd_json.find_id(text[:cut]), (id, None))
+        elif not isinstance(id, str):
+            self.assertIsNone(odd_json.find_id(text[:cut]))

@@ -1,16 +1,24 @@
--- Like take, but only commands that may not wait: looks at the first entries of each queue.
--- KEYS: unfinished, rejected, clock, queue...
--- ARGV: how many at most, entries to look at in each queue, bytes of a payload worth a look, urgent command...
--- Returns: number and payload of each that was taken.
-local unfinished, clock = KEYS[1], KEYS[3]
-local most, depth, largest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+-- Like take, but only commands that may not wait, and what is refused anyway because it is too large: looks at the first
+-- entries of each queue.
+-- KEYS: unfinished, clock, queue...
+-- ARGV: how many at most, entries to look at in each queue, bytes of a payload worth a look, bytes of the largest payload,
+--   urgent command...
+-- Returns: number and payload of each that was taken, as take does.
+local unfinished, clock = KEYS[1], KEYS[2]
+local most, depth, worthy, largest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local time = redis.call('TIME')
 local seq = math.max(time[1] * 1000000 + time[2], tonumber(redis.call('GET', clock) or '0') + 1)
 local urgent, taken = {}, {}
-for index = 4, #ARGV do urgent[ARGV[index]] = true end
+for index = 5, #ARGV do urgent[ARGV[index]] = true end
+
+local function kept(payload)
+    if #payload <= largest then return payload end
+    return '\0' .. #payload .. ' ' .. largest .. '\n' .. string.sub(payload, 1, 4096)
+end
 
 local function may_not_wait(payload)
-    if #payload > largest then return false end
+    if #payload > largest then return true end
+    if #payload > worthy then return false end
     local promising = false
     for name in pairs(urgent) do
         if string.find(payload, name, 1, true) then promising = true end
@@ -21,21 +29,22 @@ local function may_not_wait(payload)
     return command.queue == nil or command.queue == cjson.null or command.queue == ''
 end
 
-for index = 4, #KEYS do
+for index = 3, #KEYS do
     local found = {}
     local length = redis.call('TYPE', KEYS[index]).ok == 'list' and redis.call('LLEN', KEYS[index]) or 0
     for place = 0, math.min(depth, length) - 1 do
         if #found >= most then break end
         local payload = redis.call('LINDEX', KEYS[index], place)
         if may_not_wait(payload) then found[#found + 1] = payload end
+        if #payload > largest then break end -- one of these at a time: they may be 512 MB each
     end
     for _, payload in ipairs(found) do
         redis.call('LREM', KEYS[index], 1, payload)
         local number = string.format('%.0f', seq)
         seq = seq + 1
-        redis.call('HSET', unfinished, number, payload)
+        redis.call('HSET', unfinished, number, kept(payload))
         taken[#taken + 1] = number
-        taken[#taken + 1] = payload
+        taken[#taken + 1] = kept(payload)
     end
     redis.call('TYPE', KEYS[index]) -- read last: see take
 end
