@@ -4,6 +4,7 @@
 
 import math
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -57,20 +58,20 @@ def _links(context: click.Context, parameter: click.Parameter, values: tuple[str
     return [[name, address] if equals else name for name, equals, address in pairs]
 
 
-def _ports(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, int]:
+def _ports(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, int | str]:
     """
-    Read ``HOST:CONTAINER``, perhaps with an address before it and ``/udp`` behind it, several times.
+    Read ``HOST:CONTAINER``, perhaps with an address before it and ``/udp`` behind it, several times; core0 judges both.
     """
-    found: dict[str, int] = {}
+    found: dict[str, int | str] = {}
     for value in values:
         host, _, rest = value.rpartition(":")
         port, slash, transport = rest.partition("/")
-        if not host or not (port.isascii() and port.isdecimal()):
+        if not host or not re.fullmatch("[0-9]+(-[0-9]+)?", port, re.ASCII):
             raise click.BadParameter(f"expected [ADDRESS:]HOST:CONTAINER[/udp], got {value!r}")
         side = f"{host}{slash}{transport}"
         if side in found:
             raise click.BadParameter(f"expected each port of the host once, got {side} twice")
-        found[side] = int(port)
+        found[side] = int(port) if port.isdecimal() else port
     return found
 
 
@@ -83,8 +84,8 @@ def _ports(context: click.Context, parameter: click.Parameter, values: tuple[str
 @click.option("--bridge", multiple=True, metavar="NAME[=ADDRESS]", callback=_links, help="Connect it to this bridge.")
 @click.option("--port", multiple=True, metavar="HOST:CONTAINER", callback=_ports, help="Lead a port of the host to it.")
 @click.option("--zerotier", metavar="ID", help="Join this ZeroTier network.")
-@click.option("--memory", type=int, metavar="BYTES", help="How much memory it may use.")
-@click.option("--cpu", type=float, metavar="CORES", help="How many processors it may use; may be a fraction.")
+@click.option("--memory", metavar="BYTES", help="How much memory it may use, such as 512M.")
+@click.option("--cpu", metavar="CORES", help="How many processors it may use: 0.5, or 50%.")
 @click.option("--pids", type=int, help="How many processes and threads it may have.")
 @click.option("--host-network", is_flag=True, help="With the network of the host instead of its own.")
 @click.option("--privileged", is_flag=True, help="Not confined at all: only for what you trust like yourself.")
@@ -99,8 +100,8 @@ def create(plist: str, timeout: float, **given: Any) -> None:
 
     --bridge br0 gives it an address if the bridge hands out some, --bridge br0=10.0.0.2/24 this one, --bridge br0=dhcp
     one of a server behind the bridge, --bridge br0= none. --port 8080:80 leads port 8080 of the host to port 80 of the
-    container, --port 127.0.0.1:8080:80 at that address of the host alone, --port 5353:53/udp for UDP. --bridge, --env,
-    --mount and --port may be there several times.
+    container, --port 127.0.0.1:8080:80 at that address of the host alone, --port 5353:53/udp for UDP, and --port
+    8000-8010:9000-9010 a range. --bridge, --env, --mount and --port may be there several times.
     """
     from core0.client.cli import drive, screen
     from core0.client.client import Fields

@@ -2,17 +2,20 @@
 What a client may ask of a new container.
 """
 
-import posixpath
 import re
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 from msgspec.json import encode
 
+from core0.commands.mounts import MountArguments, read_mount
+from core0.commands.quantities import read_bytes, read_cores, read_count
 from core0.containers.request import Mount, Request
 from core0.corex_settings import Limits
 from core0.messages import shown
 from core0.network.links import MOST as MOST_LINKS
+from core0.network.names import check_hostname
 from core0.network.ports import MOST as MOST_PORTS
 from core0.network.ports import parse
 from core0.network.wishes import Port, Wish
@@ -22,19 +25,46 @@ MAX_MOUNTS, MAX_ENV = 100, 1000
 MAX_ENV_BYTES = 128 << 10
 MAX_VARIABLE = (128 << 10) - 2  # bytes of a name and its value: execve(2) counts the = between them and a NUL behind
 MAX_ENCODED = 192 << 10  # bytes of all mounts, or of all variables, as core0 tells its processes about them
-_HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
+T = TypeVar("T")
 _ZEROTIER = re.compile(r"[0-9A-Fa-f]{16}")
 _SCHEMES = ("http://", "https://", "file://", "/")
 
 
 class LimitArguments(Struct, frozen=True):
     """
-    What a container may use: ``memory`` in bytes, swap included; ``cpu`` in cores; ``pids``, processes and threads.
+    What a container may use: ``memory`` in bytes, or text with a unit (``"512M"``; K, M, G, T, powers of 1024), swap
+    included; ``cpu`` in cores, also ``"50%"`` of one or ``"500m"``; ``pids``, processes and threads.
     """
 
-    memory: Annotated[int, Meta(ge=8 * MIB, le=2**50)] | None = None
-    cpu: Annotated[float, Meta(ge=0.01, le=4096)] | None = None
-    pids: Annotated[int, Meta(ge=8, le=4_000_000)] | None = None
+    memory: int | float | str | None = None
+    cpu: float | str | None = None
+    pids: int | float | str | None = None
+
+    def __post_init__(self) -> None:
+        self.limits()
+
+    def limits(self) -> Limits:
+        """
+        What is asked for.
+
+        :raises ValueError: it cannot be had; begins with ``@`` and the field.
+        """
+        memory, cpu, pids = self.memory, self.cpu, self.pids
+        return Limits(
+            memory=None if memory is None else _named("memory", read_bytes, memory, 8 * MIB, 2**50),
+            cpu=None if cpu is None else _named("cpu", read_cores, cpu, 0.01, 4096),
+            pids=None if pids is None else _named("pids", read_count, pids, 8, 4_000_000),
+        )
+
+
+def _named(field: str, read: Callable[..., T], *given: Any) -> T:
+    """
+    :raises ValueError: what ``read`` says, with the field before it.
+    """
+    try:
+        return read(*given)
+    except ValueError as error:
+        raise ValueError(f"@{field}: {error}") from error
 
 
 def _check_url(field: str, value: str) -> None:
@@ -88,26 +118,28 @@ class CreateArguments(Struct, frozen=True):
     ``plist`` (or ``root``): where the root file system is described, an http, https or file URL or an absolute path;
     one that ends in ``.tar``, ``.tar.gz``, ``.tar.zst`` or ``.tar.xz`` is an archive of it. ``storage``: where the
     contents of its files are; without it ``[containers] storage``, or else ``store/`` beside the plist. ``mount``:
-    directories (or files) of the host, each with its absolute path in the container, read-only with ``:ro`` behind it.
-    ``hostname``: without it ``corex-<n>``. ``env``: variables of all its processes. ``limits``: what it may use.
-    ``network``: its links; without it, and without ``port``, it has its loopback alone. ``port``: ports of the host
-    that lead to it, ``{"8080": 80}``; the host's side is a port, an address and a port (``"127.0.0.1:8080"``), each
-    with ``/udp`` behind it if it is not TCP; without a link that is named it gets one to the bridge ``core0``, which is
-    made when it is needed. ``host_network``: with the host's network instead of its own. ``privileged``: not confined
-    at all, only for what you trust like yourself.
+    directories (or files) of the host, each with its absolute path in the container, read-only with ``:ro`` behind it;
+    a path with a colon is written ``{"path": "/a:b", "read_only": true}``. ``hostname``: without it ``corex-<n>``; with
+    a domain, ``web.example``, it is known as ``web``, too. ``env``: variables of all its processes. ``limits``: what it
+    may use. ``network``: its links; without it, and without ``port``, it has its loopback alone. ``port``: ports of the
+    host that lead to it, ``{"8080": 80}``; the host's side is a port, an address and a port (``"127.0.0.1:8080"``),
+    each with ``/udp`` behind it if it is not TCP; both sides may be ranges of one length,
+    ``{"8000-8010": "9000-9010"}``; without a link that is named it gets one to the bridge ``core0``, which is made when
+    it is needed. ``host_network``: with the host's network instead of its own. ``privileged``: not confined at all,
+    only for what you trust like yourself.
     """
 
     plist: str | None = None
     root: str | None = None
     storage: str | None = None
-    mount: dict[str, str] | None = None
+    mount: dict[str, str | MountArguments] | None = None
     hostname: str | None = None
     env: dict[str, str] | None = None
     limits: LimitArguments | None = None
     host_network: bool | None = None
     privileged: bool | None = None
     network: LinkArguments | None = None
-    port: dict[str, int] | None = None
+    port: dict[str, int | str] | None = None
 
     def __post_init__(self) -> None:
         if self.plist and self.root and self.plist != self.root:
@@ -117,8 +149,8 @@ class CreateArguments(Struct, frozen=True):
         _check_url("plist" if self.plist else "root", self.plist or self.root or "")
         if self.storage:
             _check_url("storage", self.storage)
-        if self.hostname and not (_HOSTNAME.fullmatch(self.hostname) and len(self.hostname) <= 64):
-            raise ValueError(f"@hostname: expected letters, digits, - and . (at most 64), got {shown(self.hostname)}")
+        if self.hostname:
+            _named("hostname", check_hostname, self.hostname)
         self._check_env()
         self._check_mounts()
         self._check_network()
@@ -153,7 +185,7 @@ class CreateArguments(Struct, frozen=True):
         found = []
         for host, container in (self.port or {}).items():
             try:
-                found.append(parse(host, container))
+                found += parse(host, container)
             except ValueError as error:
                 raise ValueError(f"@port[{host!r:.80}]: {error}") from error
         return found
@@ -175,28 +207,18 @@ class CreateArguments(Struct, frozen=True):
         if len(mounts) > MAX_MOUNTS:
             raise ValueError(f"@mount: expected at most {MAX_MOUNTS}, got {len(mounts)}")
         targets = [mount.target for mount in mounts]
-        for mount in mounts:
-            if not mount.source.startswith("/") or "\0" in mount.source:
-                raise ValueError(f"@mount: expected an absolute path of the host, got {shown(mount.source)}")
-            if not mount.target.startswith("/") or "\0" in mount.target or ".." in mount.target.split("/"):
-                text = f"expected an absolute path of the container without '..', got {shown(mount.target)}"
-                raise ValueError(f"@mount[{mount.source!r:.80}]: {text}")
-            if mount.target == "/" or re.match(r"/(proc|sys|dev)(/|$)", mount.target):
-                raise ValueError(f"@mount[{mount.source!r:.80}]: {shown(mount.target)} is the container's own")
-            if targets.count(mount.target) > 1:
-                raise ValueError(f"@mount: expected each path of the container once, got {shown(mount.target)} twice")
+        twice = next((target for target in targets if targets.count(target) > 1), None)
+        if twice is not None:
+            raise ValueError(f"@mount: expected each path of the container once, got {shown(twice)} twice")
         _check_encoded("mount", mounts)
 
     def mounts(self) -> list[Mount]:
         """
         What is to be mounted.
+
+        :raises ValueError: something cannot be; begins with ``@`` and the field.
         """
-        found = []
-        for source, target in (self.mount or {}).items():
-            path = target.removesuffix(":ro").removesuffix(":rw")
-            normal = posixpath.normpath(path) if path.startswith("/") and ".." not in path.split("/") else path
-            found.append(Mount(source, re.sub("^//", "/", normal), target.endswith(":ro")))
-        return found
+        return [read_mount(source, target) for source, target in (self.mount or {}).items()]
 
     def request(self) -> Request:
         """
@@ -209,7 +231,7 @@ class CreateArguments(Struct, frozen=True):
             hostname=self.hostname or "",
             env=self.env or {},
             mounts=self.mounts(),
-            limits=Limits(memory=limits.memory, cpu=limits.cpu, pids=limits.pids),
+            limits=limits.limits(),
             privileged=bool(self.privileged),
             host_network=bool(self.host_network),
             links=tuple(self.links()),

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 
 from core0.network.attached import Attached
 from core0.network.desired import Link
+from core0.network.names import short_name
 
 HOSTS, HOSTNAME, RESOLVER = NAMES = ("hosts", "hostname", "resolv.conf")
 FOLDER = "etc"  # in that of the container
@@ -23,7 +24,8 @@ def hosts(name: str, links: Sequence[Link]) -> str:
     ``/etc/hosts``: its name is its own first address.
     """
     own = [str(link.ip) for link in links if link.ip is not None] or ["127.0.1.1"]
-    lines = ("127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback", *(f"{ip}\t{name}" for ip in own))
+    names = " ".join(filter(None, (name, short_name(name))))
+    lines = ("127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback", *(f"{ip}\t{names}" for ip in own))
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -314,7 +314,7 @@ def _description(container: Container, usage: Usage, network: list[dict[str, Any
         "started": record.started,
         "network": network,
         "port": {port.host: port.port for port in request.ports},
-        "mount": {mount.source: mount.target + (":ro" if mount.read_only else "") for mount in request.mounts},
+        "mount": {mount.source: mount.asked for mount in request.mounts},
     }
 
 

@@ -19,6 +19,15 @@ class Mount(Struct, frozen=True):
     target: str
     read_only: bool = False
 
+    @property
+    def asked(self) -> str | dict[str, str | bool]:
+        """
+        The side of the container, as clients write it.
+        """
+        if ":" in self.target:
+            return {"path": self.target, "read_only": self.read_only}
+        return f"{self.target}:ro" if self.read_only else self.target
+
 
 class Request(Struct, frozen=True, kw_only=True):
     """

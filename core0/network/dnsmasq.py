@@ -3,9 +3,11 @@ What ``dnsmasq`` is told for a bridge: addresses to hand out, and names of conta
 """
 
 import os
+from collections.abc import Collection, Iterator
 from ipaddress import ip_address
 
 from core0.network.desired import Bridge, Desired, Ip, Subnet
+from core0.network.names import short_name
 
 USER = "nobody"
 LEASE = "12h"
@@ -98,10 +100,21 @@ def files(desired: Desired, name: str) -> dict[str, str]:
     own = desired.on(name)
     served = {link.container for link in own}
     bridges = {name, *(link.bridge for link in desired.links if link.container in served)}
-    known = (link for link in desired.links if link.bridge in bridges and link.hostname)
-    names = "".join(f"{link.ip} {link.hostname}\n" for link in known if link.ip is not None)
+    known = [link for link in desired.links if link.bridge in bridges and link.hostname and link.ip is not None]
+    whole = {link.hostname.lower() for link in known}
+    names = "".join(f"{link.ip} {' '.join(_names(link.hostname, whole))}\n" for link in known)
     taken = ((link.hwaddr, link.ip) for link in own)
     return {NAMES: names, HOSTS: "".join(f"{hwaddr},{_bracketed(ip)}\n" for hwaddr, ip in taken if ip is not None)}
+
+
+def _names(hostname: str, whole: Collection[str]) -> Iterator[str]:
+    """
+    :param whole: those that others have: none of them is a short name of this one.
+    """
+    yield hostname
+    short = short_name(hostname)
+    if short and short.lower() not in whole:
+        yield short
 
 
 def _bracketed(ip: Ip) -> str:

@@ -5,6 +5,7 @@ Names and MAC addresses that the kernel takes, and that mean the same to all pro
 import hashlib
 import re
 import secrets
+import socket
 
 from core0.messages import shown
 
@@ -12,6 +13,9 @@ LONGEST = 15  # bytes of a link's name
 _RESERVED = (".", "..", "all", "default")  # of folders and of settings
 _LINK = re.compile(r"c[0-9]+v[0-9]+")  # the host's end of a container's
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9-]+(?<!-)")
+LONGEST_HOSTNAME, LONGEST_LABEL = 64, 63  # characters: what the kernel keeps, and what DNS does
+_OWN = ("localhost", "ip6-localhost", "ip6-loopback")  # of every loopback
 _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 LOCAL, GROUP = 0x02, 0x01  # bits of the first byte of a MAC address
@@ -50,6 +54,48 @@ def is_hostname(name: str) -> bool:
     Whether DNS can tell of it.
     """
     return _HOSTNAME.fullmatch(name) is not None and ".." not in name
+
+
+def check_hostname(name: str) -> None:
+    """
+    Whether a container may be called so, and is found by that name then.
+
+    :raises ValueError: it may not; says what is expected.
+    """
+    labels = name.split(".")
+    wrong = next((label for label in labels if not _LABEL.fullmatch(label)), None)
+    if wrong is not None:
+        text = "expected letters, digits and - in each part between dots, and no part that is empty or has - at an edge"
+        raise ValueError(f"{text}, got {shown(name)}")
+    for what, text, most in (
+        ("a name", name, LONGEST_HOSTNAME),
+        *(("a part of it", each, LONGEST_LABEL) for each in labels),
+    ):
+        if len(text) > most:
+            raise ValueError(f"expected {what} to have at most {most} characters, got {len(text)}: {shown(text)}")
+    if _is_number(name):
+        raise ValueError(f"expected a name, got {shown(name)}, which programs take for an address; begin with a letter")
+    if labels[0].lower() in _OWN:
+        raise ValueError(f"expected another name than {shown(name)}, which is that of the loopback")
+
+
+def _is_number(name: str) -> bool:
+    """
+    Whether programs do not ask anybody about it: the C library reads 123, 0x7f and 10.1 as addresses, too.
+    """
+    try:
+        socket.inet_aton(name)
+    except OSError:
+        return name.rpartition(".")[2].isdecimal()
+    return True
+
+
+def short_name(name: str) -> str:
+    """
+    What a name with a domain is called by its neighbours; empty if it has none.
+    """
+    first, dot, _ = name.partition(".")
+    return first if dot and not _is_number(first) else ""
 
 
 def check_hwaddr(text: str) -> str:

@@ -11,32 +11,87 @@ from ipaddress import ip_address
 
 from core0.errors import Refusal
 from core0.messages import shown
-from core0.network.desired import Desired, Forward, Ip, Link
+from core0.network.desired import Desired, Forward, Ip, Link, Transport
 from core0.network.names import is_plain
 from core0.network.wishes import Port
 
 LAST = 65535
 TAKEN = (errno.EADDRINUSE, errno.EACCES)
 MOST, MOST_OF_ALL = 1000, 20_000  # of a container, and of all
-_HOST = re.compile(r"(?:(?P<address>[0-9.]+|\[[0-9A-Fa-f:.]+\]):)?(?P<port>[0-9]{1,5})(?:/(?P<protocol>tcp|udp))?")
+_NUMBERS = r"[0-9]{1,5}(?:-[0-9]{1,5})?"
+_HOST = re.compile(rf"(?:(?P<address>[0-9.]+|\[[0-9A-Fa-f:.]+\]):)?(?P<ports>{_NUMBERS})(?:/(?P<protocol>tcp|udp))?")
+_CONTAINER = re.compile(rf"(?P<ports>{_NUMBERS})(?:/(?P<protocol>tcp|udp))?")
+_BOTH = re.compile(r"(?P<host>[0-9-]+):(?P<container>[0-9-]+)(?P<protocol>/[a-z]+)?")
+_EXPECTED_HOST = f"expected a port of the host (1 to {LAST}), address:port, or a range 8000-8010, and /udp behind it"
 
 
-def parse(host: str, container: int) -> Port:
+def parse(host: str, container: int | str) -> list[Port]:
     """
-    :param host: ``8080``, ``127.0.0.1:8080``, ``[::1]:8080``; each of them also with ``/udp`` or ``/tcp``.
-    :param container: its port.
+    :param host: ``8080``, ``127.0.0.1:8080``, ``[::1]:8080``; each of them also with ``/udp`` or ``/tcp``, and with a
+        range of ports, ``8000-8010``.
+    :param container: its port, or as many of them, also as text.
     :raises ValueError: it is something else.
     """
     found = _HOST.fullmatch(host)
-    if found is None or not 1 <= int(found["port"]) <= LAST:
-        raise ValueError(f"expected a port (1 to {LAST}), address:port or port/udp, got {shown(host)}")
-    if not 1 <= container <= LAST:
-        raise ValueError(f"expected a port (1 to {LAST}), got {shown(str(container))}")
-    address = (found["address"] or "").strip("[]")
+    if found is None:
+        raise ValueError(f"{_EXPECTED_HOST}, got {shown(host)}{_advice(host, container)}")
+    protocol: Transport = "udp" if found["protocol"] == "udp" else "tcp"
+    outer = _numbers(found["ports"], host)
+    address = _address(found["address"] or "", host, container)
+    inner = _inner(container, found["protocol"])
+    if len(outer) != len(inner):
+        raise ValueError(f"expected as many ports of the container as of the host ({len(outer)}), got {len(inner)}")
+    return [Port(mine, its, address, protocol) for mine, its in zip(outer, inner, strict=True)]
+
+
+def _inner(container: int | str, protocol: str | None) -> range:
+    text = str(container)
+    found = _CONTAINER.fullmatch(text)
+    if found is None:
+        raise ValueError(f"expected a port of the container (1 to {LAST}), or a range 8000-8010, got {shown(text)}")
+    if found["protocol"] and found["protocol"] != (protocol or "tcp"):
+        text = f"expected the protocol behind the port of the host, which counts for both, got {shown(text)}"
+        raise ValueError(f'{text}: write "8080/{found["protocol"]}": 80')
+    return _numbers(found["ports"], text)
+
+
+def _numbers(ports: str, text: str) -> range:
+    first, _, last = ports.partition("-")
+    found = range(int(first), int(last or first) + 1)
+    if not (found and found[0] > 0 and found[-1] <= LAST):
+        raise ValueError(f"expected ports of 1 to {LAST}, a range with the smaller one first, got {shown(text)}")
+    if len(found) > MOST:
+        raise ValueError(f"expected at most {MOST} ports, got {shown(text)}")
+    return found
+
+
+def _advice(host: str, container: int | str) -> str:
+    """
+    Where it is what other programs take: both sides in one text, or a protocol or a name that cannot be had.
+    """
+    if host.endswith("/sctp"):
+        return "; only tcp and udp can be led to a container"
+    if host.lower().endswith(("/tcp", "/udp")) and host != host.lower():
+        return "; write the protocol in small letters"
+    if re.search(r"[A-Za-z*]", host.partition("/")[0]) and "[" not in host:
+        return "; write an address of the host, or none for all of them"
+    both = _BOTH.fullmatch(host)
+    if both is not None:
+        protocol = both["protocol"] or ""
+        return f'; write "{both["host"]}{protocol}": {both["container"]}'
+    return ""
+
+
+def _address(text: str, host: str, container: int | str) -> str:
+    """
+    An address of the host; empty for all of them.
+    """
+    address = text.strip("[]")
     try:
         ip = ip_address(address) if address else None
     except ValueError as error:
-        raise ValueError(f"expected an address of the host before the port, got {shown(host)}") from error
+        expected = "expected an address of the host before the port"
+        raise ValueError(f"{expected}, got {shown(host)}{_advice(host, container)}") from error
     if ip is not None and ip.version == 6 and ip.is_loopback:
         raise ValueError(
             f"expected 127.0.0.1 or another address: the kernel lets nothing out from ::1, got {shown(host)}"
@@ -44,8 +99,7 @@ def parse(host: str, container: int) -> Port:
     if ip is not None and (ip.is_multicast or ip.is_link_local or getattr(ip, "ipv4_mapped", None) or _is_for_all(ip)):
         raise ValueError(f"expected an address of the host alone before the port, got {shown(host)}")
     # the one that stands for all
-    text = "" if ip is None or ip.is_unspecified else str(ip)
-    return Port(int(found["port"]), container, text, "udp" if found["protocol"] == "udp" else "tcp")
+    return "" if ip is None or ip.is_unspecified else str(ip)
 
 
 def _is_for_all(ip: Ip) -> bool:

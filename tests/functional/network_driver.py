@@ -112,7 +112,7 @@ class Driver(LineOnlyReceiver):
         """
         Links and ports of a container.
         """
-        parsed = [parse(host, port) for host, port in ports.items()]
+        parsed = [each for host, port in ports.items() for each in parse(host, port)]
         wishes = Wishes([Wish(bridge, *address) for bridge, *address in links], parsed, hostname)
         return await self.networks.attach(container, f"/proc/{pid}/ns/net", wishes)
 

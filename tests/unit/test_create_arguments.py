@@ -107,7 +107,7 @@ class CreateTests(SynchronousTestCase):
         """
         for name in ("a", "web-1", "a.b.c", "x" * 63):
             self.assertEqual(name, read(plist=PLIST, hostname=name).request().hostname)
-        for name in ("-a", "a-", "a_b", "a b", "a\n", "x" * 64, "ä", "../x", "a..b"):
+        for name in ("-a", "a-", "a_b", "a b", "a\n", "x" * 64, "ä", "../x", "a..b", "123", "10.0.0.1", "localhost"):
             self.refused("hostname", hostname=name)
 
     def test_mounts(self) -> None:
@@ -141,6 +141,43 @@ class CreateTests(SynchronousTestCase):
             {f"/{number}": f"/{number}" for number in range(101)},
         ):
             self.refused("mount", mount=mount)
+
+    def test_mount_options(self) -> None:
+        """
+        Behind the colon of a mount is ``ro``, ``rw`` or what is refused, and named: it is never taken for a name.
+        """
+        for option, read_only in (("", False), (":rw", False), (":ro", True)):
+            self.assertEqual([Mount("/a", "/b", read_only)], read(plist=PLIST, mount={"/a": f"/b{option}"}).mounts())
+        for option in (
+            *("ro,z", "z", "Z", "RO", "ro:ro", "rw,ro", "ro,ro", "U", "rshared", "nosuid", "cached", "delegated"),
+            *("", "ro,", ",", " ro", "ro ", "readonly", "y", "y:ro", "size=1m", "idmap"),
+        ):
+            error = self.assertRaises(Refusal, read, plist=PLIST, mount={"/a": f"/b:{option}"})
+            self.assertTrue(str(error).startswith("arguments.mount['/a']: expected"), error)
+            self.assertIn(repr(f"/b:{option}"), str(error))
+        for option, reason in (("ro,z", "SELinux"), ("RO", "small letters"), ("U", "owners"), ("y", "a colon")):
+            self.assertIn(reason, str(self.assertRaises(Refusal, read, plist=PLIST, mount={"/a": f"/b:{option}"})))
+
+    def test_mount_objects(self) -> None:
+        """
+        An object names any path, also one with a colon, and is what ``corex.list`` tells of it.
+        """
+        for path in ("/a:b", "/x:ro", "/c,d:ro,z", "/plain"):
+            for read_only in (False, True):
+                given = {"path": path, "read_only": read_only}
+                request = read(plist=PLIST, mount={"/h": given}).request()
+                self.assertEqual([Mount("/h", path, read_only)], request.mounts)
+                again = read(plist=PLIST, mount={"/h": request.mounts[0].asked}).request()
+                self.assertEqual(request.mounts, again.mounts)
+        self.assertEqual([Mount("/h", "/x")], read(plist=PLIST, mount={"/h": {"path": "/x"}}).mounts())
+        for wrong in (
+            {"path": "x"},
+            {"path": "/proc"},
+            {"read_only": True},
+            {"path": "/x", "read_only": "yes"},
+            ["/x"],
+        ):
+            self.refused("mount", mount={"/h": wrong})
 
     def test_env(self) -> None:
         """
@@ -188,8 +225,56 @@ class CreateTests(SynchronousTestCase):
         """
         limits = read(plist=PLIST, limits={"memory": 64 << 20, "cpu": 1.5, "pids": 100}).request().limits
         self.assertEqual(Limits(memory=64 << 20, cpu=1.5, pids=100), limits)
-        for name, value in (("memory", 1), ("memory", "1g"), ("cpu", 0), ("cpu", -1), ("pids", 0), ("pids", 1.5)):
+        for name, value in (("memory", 1), ("cpu", 0), ("cpu", -1), ("pids", 0), ("pids", 1.5)):
             self.refused(f"limits.{name}", limits={name: value})
+
+    def test_units(self) -> None:
+        """
+        Limits may be text with the units that people write; everything else is refused with what there was.
+        """
+        taken: dict[str, dict[Any, Any]] = {
+            "memory": {
+                **dict.fromkeys(
+                    ("512M", "512m", "512MB", "512MiB", "512 MiB", "536870912", "0.5g", 536870912.0), 512 << 20
+                ),
+                "1g": 1 << 30,
+                "65536K": 64 << 20,
+                "8388608b": 8 << 20,
+                "0.5T": 1 << 39,
+                8 << 20: 8 << 20,
+            },
+            "cpu": {**dict.fromkeys(("50%", "500m", "0.5", 0.5), 0.5), "2": 2.0, "150%": 1.5, 1: 1.0},
+            "pids": {"100": 100, 100: 100, 200.0: 200},
+        }
+        for name, values in taken.items():
+            for value, expected in values.items():
+                limits = read(plist=PLIST, limits={name: value}).request().limits
+                self.assertEqual(Limits(**{name: expected}), limits, value)
+        for name, wrong in {
+            "memory": (
+                "",
+                "M",
+                "512X",
+                "1e9",
+                "-1",
+                "max",
+                "512M ",
+                "5G5",
+                "0x10",
+                "1.5.5G",
+                "٥M",
+                "1T1",
+                "9999P",
+                1,
+                2**60,
+            ),
+            "cpu": ("", "%", "half", "0", "-1", "50 %", "1,5", "5000000", "nan", "inf", 1e308, True),
+            "pids": ("", "1.5", "-1", "7", 1e300, "٣٣", "unlimited", "1K"),
+        }.items():
+            for value in wrong:
+                error = self.assertRaises(Refusal, read, plist=PLIST, limits={name: value})
+                self.assertTrue(str(error).startswith(f"arguments.limits.{name}: "), error)
+                self.assertIn(str(value).lower(), str(error).lower())
 
     def test_links(self) -> None:
         """
@@ -225,7 +310,11 @@ class CreateTests(SynchronousTestCase):
         self.assertEqual(shown, {port.host: port.port for port in request.ports})
         for wrong in ("", "0", "65536", "80:80", "-1", "80/sctp", "host:80", "::1:80", "999.0.0.1:80", " 80"):
             self.refused("port", port={wrong: 80})
-        for number in (0, 65536, -1, "80", 80.5, None):
+        given_ranges = read(plist=PLIST, port={"9000-9001/udp": "90-91", "8080": "80"}).request()
+        self.assertEqual(
+            {"9000/udp": 90, "9001/udp": 91, "8080": 80}, {port.host: port.port for port in given_ranges.ports}
+        )
+        for number in (0, 65536, -1, "x", 80.5, None):
             self.refused("port", port={"80": number})
         self.refused("port", port={str(number): 80 for number in range(1, 1002)})
 

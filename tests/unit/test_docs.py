@@ -51,7 +51,10 @@ class GeneratedTests(SynchronousTestCase):
         An argument that is an object of known fields is described with each of them.
         """
         text = generate_commands.generate().partition("\n``corex.create``\n---")[2]
-        self.assertIn("\n* ``limits``: object or null; default ``null``\n\n  * ``memory``: integer or null;", text)
+        self.assertIn(
+            "\n* ``limits``: object or null; default ``null``\n\n  * ``memory``: integer or number or string or null;",
+            text,
+        )
         self.assertIn("\n  What a container may use: ``memory`` in bytes", text)
 
     def test_every_key(self) -> None:

@@ -11,7 +11,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from core0.commands.bridge import CreateArguments
 from core0.errors import Refusal
 from core0.network import subnets
-from core0.network.names import check_hwaddr, check_name, is_hostname, is_plain, new_hwaddr
+from core0.network.names import (
+    check_hostname,
+    check_hwaddr,
+    check_name,
+    is_hostname,
+    is_plain,
+    new_hwaddr,
+    short_name,
+)
 from core0.network.ports import parse
 from core0.network.wishes import Port
 from core0.reading import read_arguments
@@ -55,6 +63,34 @@ class NameTests(SynchronousTestCase):
             self.assertTrue(is_hostname(name), name)
         for name in ("", "a,b", "a b", "-a", "a..b", "a\n", "x" * 254):
             self.assertFalse(is_hostname(name), name)
+
+    def test_own_hostname(self) -> None:
+        """
+        A container has a name that it is found by; what programs take for an address is none, and a limit is told as it
+        is.
+        """
+        for name in ("a", "web-1", "1web", "a.b.c", "123.example", "x" * 63, "a." + "x" * 62):
+            check_hostname(name)
+        for name, text in (
+            ("x" * 64, "a part of it to have at most 63 characters, got 64"),
+            ("x" * 60 + ".abcd", "a name to have at most 64 characters, got 65"),
+            ("123", "take for an address"),
+            ("10.1.1.1", "take for an address"),
+            ("0x7f", "take for an address"),
+            ("web.1", "take for an address"),
+            ("localhost", "of the loopback"),
+            ("LocalHost.example", "of the loopback"),
+            ("a_b", "letters, digits and -"),
+            ("web.", "empty"),
+            ("a..b", "empty"),
+            ("-a", "at an edge"),
+            ("ä", "letters"),
+            ("٣", "letters"),
+        ):
+            error = self.assertRaises(ValueError, check_hostname, name)
+            self.assertIn(text, str(error))
+        for name, short in (("a.b.c", "a"), ("a", ""), ("10.example", "")):
+            self.assertEqual(short, short_name(name))
 
     def test_hwaddr(self) -> None:
         """
@@ -154,7 +190,47 @@ class PortTests(SynchronousTestCase):
             ("0.0.0.0:8080/tcp", Port(8080, 80)),
             ("[2001:DB8::0:1]:1/udp", Port(1, 80, "2001:db8::1", "udp")),
         ):
-            self.assertEqual(expected, parse(text, 80))
+            self.assertEqual([expected], parse(text, 80))
+
+    def test_ranges(self) -> None:
+        """
+        A range of ports leads to a range of the same length, one to one; the container's side may be text.
+        """
+        found = parse("127.0.0.1:8000-8002/udp", "9000-9002/udp")
+        expected = [Port(8000 + place, 9000 + place, "127.0.0.1", "udp") for place in range(3)]
+        self.assertEqual(expected, found)
+        self.assertEqual([Port(8080, 80)], parse("8080", "80"))
+        self.assertEqual([Port(8080, 80)], parse("8080-8080", "80/tcp"))
+        for host, container in (
+            ("8000-8002", "9000-9001"),
+            ("8000-8002", 9000),
+            ("8002-8000", "9000-9002"),
+            ("65535-65536", "1-2"),
+            ("0-1", "1-2"),
+            ("1-2000", "1-2000"),
+            ("8000-8002-8003", "1-3"),
+            ("8000-", "1-3"),
+        ):
+            self.assertRaises(ValueError, parse, host, container)
+
+    def test_habits(self) -> None:
+        """
+        What other programs take is refused with the way it is written here.
+        """
+        for host, container, advice in (
+            ("8080:80", 80, 'write "8080": 80'),
+            ("8080:80/udp", 80, 'write "8080/udp": 80'),
+            ("8000-8010:9000-9010", 80, 'write "8000-8010": 9000-9010'),
+            ("8080/sctp", 80, "only tcp and udp"),
+            ("8080/UDP", 80, "small letters"),
+            ("localhost:8080", 80, "an address of the host"),
+            ("*:8080", 80, "an address of the host"),
+            ("8080", "80/udp", 'write "8080/udp": 80'),
+            ("8080/udp", "80/tcp", 'write "8080/tcp": 80'),
+            ("8080", "http", "a port of the container"),
+        ):
+            error = self.assertRaises(ValueError, parse, host, container)
+            self.assertIn(advice, str(error))
 
     def test_refused(self) -> None:
         """
@@ -186,4 +262,5 @@ class PortTests(SynchronousTestCase):
             found = parse(text, port)
         except ValueError:
             return
-        self.assertTrue(1 <= found.host_port <= 65535 and 1 <= found.port <= 65535)
+        for each in found:
+            self.assertTrue(1 <= each.host_port <= 65535 and 1 <= each.port <= 65535)
