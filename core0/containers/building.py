@@ -28,6 +28,7 @@ from core0.containers.sources import resolved
 from core0.containers.steps import Steps, cgroups_of
 from core0.errors import Refusal, ServerFailed
 from core0.images.images import Root
+from core0.network.attached import Attached
 from core0.waiting import both, to_the_end, within
 
 FIRST_ID = 1 << 28  # of the ids that containers have, 65,536 each
@@ -168,8 +169,10 @@ class Building:
         os.chown(os.path.join(place, "upper"), owner, owner)
         lower = os.stat(root.path)
         os.chmod(os.path.join(place, "upper"), lower.st_mode & 0o7777)
-        host = self._request.host_network
-        etc.make(place, owner, self._request.name(self._number), etc.of_host() if host else etc.UNCONNECTED)
+        found = self._container.resolver = etc.HostResolver.look()
+        resolved = etc.resolver_of(Attached(), self._request.host_network, found)
+        etc.make(place, owner, self._request.name(self._number), resolved)
+        found.keep(place)
         stage = staging_place([place, self._house.run, root.path])
         config = bundle(self._spec(stage), self._machine)
         with open(os.path.join(self._bundle, "config.json"), "w", encoding="utf-8") as file:

@@ -11,6 +11,7 @@ from core0 import procfs
 from core0.bucket import Bucket
 from core0.clock import epoch
 from core0.containers.errands import Errands
+from core0.containers.etc import HostResolver
 from core0.containers.house import House
 from core0.containers.reports import Live, Log, Own, Reports, Sample
 from core0.containers.shelf import Life, Phase, Record
@@ -33,6 +34,7 @@ class Container:
     :ivar emptied: happens when it has no processes any more, and is only listened to until all is heard.
     :ivar heard: all is.
     :ivar gone: happens when nothing of it is left.
+    :ivar resolver: of the host, when it was last told about DNS.
     """
 
     _log = Logger()
@@ -52,6 +54,7 @@ class Container:
         self.emptied: Occurrence[None] = Occurrence()
         self.heard = False
         self.gone: Occurrence[None] = Occurrence()
+        self.resolver = HostResolver()
         self._words = Bucket(house.reactor, WORDS, WORDS_AT_ONCE)
         self._ignored = 0  # of these the log tells
         self._told = -TELL

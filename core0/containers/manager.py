@@ -16,6 +16,7 @@ from core0.containers import cgroups
 from core0.containers.building import SLOTS, Building, Say, new_password
 from core0.containers.container import Container
 from core0.containers.dispatch import Dispatcher
+from core0.containers.following import ResolverFollower
 from core0.containers.house import House
 from core0.containers.machine import Machine, look
 from core0.containers.probe import Runtimes
@@ -57,6 +58,7 @@ class Containers:
         self._machine: Machine | None = None
         self._boot = ""
         self._telling: dict[int, bool] = {}  # of whom, and whether once more
+        self._resolver = ResolverFollower(house, lambda: list(self._containers.values()), self._network_changed)
         house.networks.on_change = self._network_changed
 
     def _network_changed(self, number: int) -> None:
@@ -118,6 +120,8 @@ class Containers:
             for line in container.errands.again():
                 self._house.channels.send(container.number, line)
             self._look_after(container)
+        await self._resolver.recover()
+        self._resolver.start()
 
     def _found(self, record: Record) -> Container:
         container = Container(self._house, record)
@@ -283,6 +287,7 @@ class Containers:
         """
         Let them live on without this core0.
         """
+        self._resolver.stop()
         for container in self._containers.values():
             container.release()
 

@@ -133,11 +133,19 @@ class Steps:
 
     async def tell(self) -> None:
         """
-        Write which addresses it has into its own files.
+        Write which addresses it has, and who knows names, into its own files.
         """
+        self._container.resolver = await self._house.in_thread(self._write_files)
+
+    def _write_files(self) -> etc.HostResolver:
+        found, request = etc.HostResolver.look(), self._container.record.request
         attached = self._house.networks.attached(self._number)
-        name = self._container.record.request.name(self._number)
-        await self._house.in_thread(etc.write, self._house.shelf.place(self._number), name, attached)
+        resolved = etc.resolver_of(attached, request.host_network, found)
+        place, name = self._house.shelf.place(self._number), request.name(self._number)
+        etc.write(place, name, attached, resolved, host_network=request.host_network)
+        if found != self._container.resolver:
+            found.keep(place)
+        return found
 
     def _undo_network(self) -> None:
         home = self._zerotier if self._container.record.request.zerotier else ""

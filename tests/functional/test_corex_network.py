@@ -22,8 +22,9 @@ class BridgedTests(ConnectedTestCase):
         """
         self.bridge()
         one = self.create(hostname="one", network={"bridge": ["br9"]}, port={"8080": 80})
-        two = self.create(hostname="two", network={"bridge": ["br9"]})
-        self.assertIn("1 packets received", self.inside_sh(one, "ping -c 1 -w 5 two"))
+        two = self.create(hostname="two.example", network={"bridge": ["br9"]})
+        for name in ("two", "two.example"):
+            self.assertIn("1 packets received", self.inside_sh(one, f"ping -c 1 -w 5 {name}"))
         self.assertIn("1 packets received", self.inside_sh(two, "ping -c 1 -w 5 one"))
         self.serve(one, "hello")
         self.assertEqual("hello", self.fetched(self.host, "http://127.0.0.1:8080/"))

@@ -33,6 +33,40 @@ class TextTests(SynchronousTestCase):
         self.assertTrue(found.endswith("10.7.0.2\tone\nfd07::2\tone\n"), found)
         self.assertNotIn("127.0.1.1", found)
 
+    def test_short_name(self) -> None:
+        """
+        A name with a domain is known without it, too, unless that is no name.
+        """
+        self.assertIn("127.0.1.1\ta.b.c a\n", etc.hosts("a.b.c", ()))
+        self.assertIn("10.7.0.2\tone.example one\n", etc.hosts("one.example", (LINK,)))
+        self.assertIn("127.0.1.1\t1.example\n", etc.hosts("1.example", ()))
+
+    def test_of_host(self) -> None:
+        """
+        The host's file is read whatever editor has written it; what is no file is none.
+        """
+        folder = Path(tempfile.mkdtemp(prefix="core0-etc-"))
+        self.addCleanup(shutil.rmtree, folder)
+        own, behind = folder / "own", folder / "behind"
+        behind.write_text("nameserver 192.0.2.9\n")
+        for data, expected in (
+            (b"\xef\xbb\xbfnameserver 192.0.2.1\r\nsearch a\r\n", "nameserver 192.0.2.1\nsearch a\n"),
+            (b"# caf\xe9\nnameserver 192.0.2.1", "# caf\ufffd\nnameserver 192.0.2.1\n"),
+        ):
+            own.write_bytes(data)
+            found = etc.HostResolver.look(str(own), str(behind))
+            self.assertEqual((expected, expected), (found.own, found.beyond))
+        own.write_text("nameserver 127.0.0.53\n")
+        found = etc.HostResolver.look(str(own), str(behind))
+        self.assertEqual(("nameserver 127.0.0.53\n", "nameserver 192.0.2.9\n"), (found.own, found.beyond))
+        own.unlink()
+        self.assertEqual("", etc.HostResolver.look(str(own), str(folder / "none")).own)
+        os.mkfifo(own)
+        self.assertEqual("", etc.HostResolver.look(str(own), str(folder / "none")).own)
+        own.unlink()
+        own.mkdir()
+        self.assertEqual("", etc.HostResolver.look(str(own), str(folder / "none")).beyond)
+
     def test_resolver(self) -> None:
         """
         Bridges that answer are asked, three at most; else whom the host asks, but for those at its own loopback.
@@ -75,9 +109,40 @@ class FileTests(SynchronousTestCase):
         """
         path = self.place / "etc" / "resolv.conf"
         before = path.stat().st_ino
-        etc.write(str(self.place), "one", Attached((LINK,), (), ("10.7.0.1",)))
+        etc.write(str(self.place), "one", Attached((LINK,), (), ("10.7.0.1",)), "nameserver 10.7.0.1\n")
         self.assertEqual((before, "nameserver 10.7.0.1\n"), (path.stat().st_ino, path.read_text()))
         self.assertEqual("one\n", (self.place / "etc" / "hostname").read_text())
+
+    def test_modes(self) -> None:
+        """
+        All users of the container read them, whatever the umask was when they were made.
+        """
+        old = os.umask(0o077)
+        self.addCleanup(os.umask, old)
+        other = self.place / "other"
+        other.mkdir()
+        etc.make(str(other), os.geteuid(), "one", "")
+        self.assertEqual(0o755, (other / "etc").stat().st_mode & 0o7777)
+        for name in etc.NAMES:
+            self.assertEqual(0o644, (other / "etc" / name).stat().st_mode & 0o7777, name)
+
+    def test_shorter(self) -> None:
+        """
+        Nothing of a longer text is left behind a shorter one.
+        """
+        path = self.place / "etc" / "resolv.conf"
+        for text in ("nameserver 192.0.2.1\n" * 3, "", "nameserver 192.0.2.2\n"):
+            etc.write(str(self.place), "one", Attached((LINK,)), text)
+            self.assertEqual(text, path.read_text())
+
+    def test_host_network(self) -> None:
+        """
+        With the network of the host only what it is told about DNS changes.
+        """
+        before = (self.place / "etc" / "hosts").read_text()
+        etc.write(str(self.place), "other", Attached((LINK,)), "nameserver 192.0.2.1\n", host_network=True)
+        self.assertEqual(before, (self.place / "etc" / "hosts").read_text())
+        self.assertEqual("nameserver 192.0.2.1\n", (self.place / "etc" / "resolv.conf").read_text())
 
     def test_leased(self) -> None:
         """
@@ -88,4 +153,4 @@ class FileTests(SynchronousTestCase):
         fd = os.open(self.place / "etc" / "hosts", os.O_RDONLY)
         self.addCleanup(os.close, fd)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        self.assertRaises(BlockingIOError, etc.write, str(self.place), "one", Attached((LINK,), (), ()))
+        self.assertRaises(BlockingIOError, etc.write, str(self.place), "one", Attached((LINK,), (), ()), "")

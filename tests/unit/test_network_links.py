@@ -4,6 +4,7 @@ The links that containers get, and what the program that serves a bridge is told
 
 from ipaddress import ip_address
 
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from core0.errors import Refusal
@@ -99,6 +100,17 @@ class DnsmasqTests(SynchronousTestCase):
             self.assertIn(word, words)
         told = {"names": "10.9.0.10 four\n", "hosts": f"{MAC},10.9.0.10\n"}
         self.assertEqual(told, files(DESIRED.with_links([link, LINK]), "br9"))
+
+    def test_short_names(self) -> None:
+        """
+        A container whose name has a domain is known without it, too, unless another one is called so.
+        """
+        links = [
+            replace(LINK, container=number, bridge="br9", address=f"10.9.0.{number}/24", hostname=name)
+            for number, name in ((4, "web.example"), (5, "db.example"), (6, "DB"))
+        ]
+        expected = "10.9.0.4 web.example web\n10.9.0.5 db.example\n10.9.0.6 DB\n"
+        self.assertEqual(expected, files(DESIRED.with_links(links), "br9")["names"])
 
     def test_leases(self) -> None:
         """
