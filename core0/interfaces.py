@@ -3,6 +3,7 @@ Every port of core0: what a part may ask of another, with units, shapes and how 
 """
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from resource import struct_rusage
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from msgspec import Struct
@@ -88,9 +89,9 @@ class IJob(Interface):
         Its processes exist from now on; ``pid`` is the first of them.
         """
 
-    def detached() -> None:
+    def detached(used: "struct_rusage | None" = None) -> None:
         """
-        The last of its processes is gone.
+        The last of its processes is gone. ``used`` is what the first one, and those that it has waited for, have used.
         """
 
 

@@ -3,6 +3,7 @@ Reaping children: each one once, those that core0 inherited as a sub-reaper incl
 """
 
 import os
+import resource
 import signal
 from collections.abc import Callable
 from types import FrameType
@@ -14,7 +15,7 @@ from twisted.python.failure import Failure
 
 AT_ONCE = 500  # children a turn, so that a storm of exits leaves the reactor room
 
-Ended = Callable[[int], None]
+Ended = Callable[[int, resource.struct_rusage], None]
 
 
 class Reaper:
@@ -43,7 +44,7 @@ class Reaper:
 
     def watch(self, pid: int, ended: Ended) -> None:
         """
-        Call ``ended`` with the wait status once the child is reaped.
+        Call ``ended`` with the wait status once the child is reaped, and with what it has used.
         """
         self._watched[pid] = ended
 
@@ -64,6 +65,7 @@ class Reaper:
         Reap the children that have ended.
         """
         self._scheduled = False
+        last = 0
         for _ in range(AT_ONCE):
             try:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -71,21 +73,26 @@ class Reaper:
                 return
             if ended is None:
                 return
-            self._reap_one(ended.si_pid)
+            if ended.si_pid == last and reapProcessHandlers.pop(last, None) is not None:
+                # else it would be the first one for ever, and this the only thing that core0 does
+                self._log.error("process {pid} has ended and was not reaped by the one that started it", pid=last)
+            last = ended.si_pid
+            self._reap_one(last)
         self._signalled(0, None)
 
     def _reap_one(self, pid: int) -> None:
         twisted_child = reapProcessHandlers.get(pid)
         if twisted_child is not None:
-            twisted_child.reapProcess()
+            with self._log.failuresHandled("cannot reap process {pid}", pid=pid):
+                twisted_child.reapProcess()
             return
         try:
-            _, status = os.waitpid(pid, os.WNOHANG)
+            _, status, used = os.wait4(pid, os.WNOHANG)
         except ChildProcessError:
             return
         callback = self._watched.pop(pid, None)
         if callback is not None:
             try:
-                callback(status)
+                callback(status, used)
             except Exception:
                 self._log.failure("cannot report the end of process {pid}", Failure(), pid=pid)

@@ -141,6 +141,7 @@ class Child(Process):
 
     :param pipes: as ``childFDs`` of ``spawnProcess``.
     :param around: called with the step that creates the process; it may prepare for it and clean up after it.
+    :ivar used: what it, and those of its children that it has waited for, have used; None until it has ended.
     :raises NotExecuted: it is not to be executed.
     :raises NoDirectory: nor is anything in that working directory; ``EXDEV`` if that is outside the root directory of
         this process.
@@ -163,10 +164,11 @@ class Child(Process):
         self._surroundings = surroundings
         self._launch = launch
         self._around = around
+        self.used: resource.struct_rusage | None = None
         super().__init__(reactor, launch.path, launch.argv, launch.env, launch.cwd, protocol, childFDs=pipes)
         if self.pid is not None:
             unregisterReapProcessHandler(self.pid, self)
-            self._reaper.watch(self.pid, self.processEnded)
+            self._reaper.watch(self.pid, self._reaped)
 
     def _trySpawnInsteadOfFork(
         self, path: Any, uid: Any, gid: Any, executable: Any, args: Any, environment: Any, kwargs: dict[str, Any]
@@ -197,6 +199,10 @@ class Child(Process):
             _expose(pid, self._surroundings.oom_score)
         return pid
 
+    def _reaped(self, status: int, used: resource.struct_rusage) -> None:
+        self.used = used
+        self.processEnded(status)
+
     def reapProcess(self) -> None:
         """
         Twisted's hook: look whether it has ended, now that its pipes are closed.
@@ -204,12 +210,12 @@ class Child(Process):
         if self.pid is None:
             return
         try:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            pid, status, used = os.wait4(self.pid, os.WNOHANG)
         except ChildProcessError:
             return
         if pid:
             self._reaper.forget(pid)
-            self.processEnded(status)
+            self._reaped(status, used)
 
     def drain(self) -> None:
         """

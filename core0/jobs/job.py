@@ -4,6 +4,7 @@ A job: one command on its way from being admitted to its result.
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from resource import struct_rusage
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -75,12 +76,14 @@ class Job:
         "queued",
         "running",
         "runs",
+        "sampled",
         "seq",
         "size",
         "started",
         "step",
         "timer",
         "tree",
+        "used",
         "verdict",
         "watch",
     )
@@ -116,7 +119,9 @@ class Job:
         self.began = 0.0
         self.ended = 0.0
         self.step = 0
-        self.due = 0  # the second of its next sample
+        self.due = 0  # when its next sample is, in the sampler's units
+        self.sampled = False  # in the run that is under way
+        self.used: struct_rusage | None = None  # by its last run
         self.running: Deferred[Any] | None = None
         self.timer: IDelayedCall | None = None
         self.attached_to: Callable[[Job], None] | None = None
@@ -156,11 +161,11 @@ class Job:
         if self.attached_to is not None:
             self.attached_to(self)
 
-    def detached(self) -> None:
+    def detached(self, used: struct_rusage | None = None) -> None:
         """
         Its processes are gone.
         """
-        self.tree, self.pid = None, 0
+        self.tree, self.pid, self.used = None, 0, used
         if self.detached_from is not None:
             self.detached_from(self)
 

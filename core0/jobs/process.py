@@ -245,7 +245,7 @@ class Processes:
             child.drain()
             output.close()
         finally:
-            job.detached()
+            job.detached(child.used)
         if gone:
             tree.close()
         return self._outcome(protocol, output, cut)

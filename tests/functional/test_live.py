@@ -142,6 +142,40 @@ class StatisticsTests(RecordsTestCase):
         with self.daemon.redis() as client:
             eventually(lambda: 0 < client.ttl(f"stats:{ids[0]}") <= LIFE, "samples expire like the result")
 
+    def test_short(self) -> None:
+        """
+        A run that is over before its first sample has one of its whole, if its command asks for samples; else none.
+        """
+        size = 30 * MIB
+        program = python(f"import time\nmemory = b'x' * {size}\nwhile time.process_time() < 0.3: pass")
+        asked = self.daemon.push("core.system", program, stats_interval=500)
+        silent = self.daemon.push("core.system", program)
+        failing = self.daemon.push("core.system", {"name": "/bin/false"}, stats_interval=500, max_restart=1)
+        result = self.daemon.result(asked)
+        (sample,) = eventually(lambda: self.samples(asked), "a sample")
+        self.assertGreaterEqual(int(sample["time"]), result["starttime"])
+        self.assertGreater(float(sample["cpu"]), 0.0)
+        self.assertGreater(int(sample["rss"]), size)
+        self.assertEqual(("0", "0", "0"), (sample["vms"], sample["swap"], sample["threads"]))
+        self.daemon.result(failing)
+        eventually(lambda: len(self.samples(failing)) == 2, "one of each run")
+        self.daemon.result(silent)
+        self.daemon.run_command("core.ping")
+        self.assertEqual([], [each for each in self.samples(silent) if each["threads"] == "0"])
+
+    def test_begins_with_the_job(self) -> None:
+        """
+        The first sample comes one interval after the start, wherever in a second that was.
+        """
+        ids = []
+        for _ in range(8):
+            ids.append(self.daemon.push("core.system", {"name": "sleep", "args": ["1.5"]}, stats_interval=1))
+            time.sleep(0.13)
+        for id in ids:
+            started = self.daemon.result(id)["starttime"]
+            first, *_ = eventually(lambda id=id: self.samples(id), "a sample")
+            self.assertGreaterEqual(int(first["time"]) - started, 1000)
+
     def check_state(self, size: int) -> None:
         """
         ``core.state`` sums them up.

@@ -3,8 +3,10 @@ Children are reaped, each once, whosever they are.
 """
 
 import os
+import resource
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet import process
@@ -45,6 +47,24 @@ class TwistedProcess:
         self.statuses.append(os.waitpid(self.pid, os.WNOHANG)[1])
 
 
+class Negligent:
+    """
+    Something of Twisted's that does not reap.
+    """
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.asked = 0
+        self._error = error
+
+    def reapProcess(self) -> None:
+        """
+        Does nothing of what it should.
+        """
+        self.asked += 1
+        if self._error is not None:
+            raise self._error
+
+
 class ReaperTests(SynchronousTestCase):
     """
     A reaper without a reactor.
@@ -70,8 +90,12 @@ class ReaperTests(SynchronousTestCase):
         """
         Watch a child.
         """
-        self.reaper.watch(pid, lambda status: self.ended.append((pid, os.waitstatus_to_exitcode(status))))
+        self.reaper.watch(pid, partial(self._ended, pid))
         return pid
+
+    def _ended(self, pid: int, status: int, used: resource.struct_rusage) -> None:
+        self.assertGreater(used.ru_maxrss, 0)
+        self.ended.append((pid, os.waitstatus_to_exitcode(status)))
 
     def assert_gone(self, *pids: int) -> None:
         """
@@ -144,6 +168,23 @@ class ReaperTests(SynchronousTestCase):
         self.assertEqual([5], [os.waitstatus_to_exitcode(status) for status in child.statuses])
         self.assert_gone(pid)
 
+    def test_not_reaped(self) -> None:
+        """
+        A child that the one who started it does not reap is reaped all the same, and logged; nothing goes round and
+        round, and the others are not kept waiting.
+        """
+        pid, other = self.child(), self.watch(self.child(3))
+        for broken in (Negligent(), Negligent(RuntimeError("no"))):
+            process.reapProcessHandlers[pid] = broken  # type: ignore[assignment] # as much as is needed
+            self.reaper.reap()
+            self.assertNotIn(pid, process.reapProcessHandlers)
+            self.assert_gone(pid, other)
+            self.assertEqual(([], 1), (self.reactor.calls, broken.asked))
+            pid = self.child()
+        self.assertEqual([(other, 3)], self.ended)
+        self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
+        self.reaper.reap()
+
     def test_many(self) -> None:
         """
         Many that end together take several turns, so that others come to theirs.
@@ -163,7 +204,7 @@ class ReaperTests(SynchronousTestCase):
         Somebody who cannot bear the news does not keep it from others.
         """
 
-        def broken(status: int) -> None:
+        def broken(status: int, used: object) -> None:
             raise RuntimeError("no")
 
         first, second = self.child(), self.watch(self.child())

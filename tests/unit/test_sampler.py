@@ -2,6 +2,7 @@
 Jobs are sampled every so often, for as long as they have processes.
 """
 
+import resource
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,13 @@ from tests.fakes import MemoryRecords, MemoryTree
 from tests.work import make_job
 
 NOW = 1000.0
+
+
+def _rounded(times: dict[str, list[Any]]) -> dict[str, list[int]]:
+    """
+    In ms after the first sample was due, in tenths of a second.
+    """
+    return {id: [round((time / 1000 - NOW - 1) * 10) * 100 for time in each] for id, each in times.items()}
 
 
 class SamplerTests(SynchronousTestCase):
@@ -61,8 +69,7 @@ class SamplerTests(SynchronousTestCase):
         A job that has processes.
         """
         job = make_job(id, stats_interval=interval)
-        job.tree = MemoryTree(1)
-        self.sampler.add(job)
+        self.begin_again(job)
         return job
 
     def wait(self, seconds: int) -> None:
@@ -122,7 +129,7 @@ class SamplerTests(SynchronousTestCase):
         """
         job = self.job("a", 2.0)
         self.wait(3)
-        self.sampler.remove(job)
+        self.end(job)
         self.wait(10)
         self.assertEqual([("a", 2)], self.sampled())
 
@@ -135,14 +142,85 @@ class SamplerTests(SynchronousTestCase):
 
     def test_many_short_runs(self) -> None:
         """
-        A job that runs again and again within its interval is sampled once in it, not once for each of its runs.
+        A job that runs again and again within its interval has one sample for each run, at its end, if it asked for
+        samples; none if it did not. None comes for a run that is over.
         """
-        job = self.job("a", 5.0)
-        for _ in range(4):
-            self.sampler.remove(job)
-            self.sampler.add(job)
-        self.wait(20)
-        self.assertEqual([("a", 5), ("a", 10), ("a", 15), ("a", 20)], self.sampled())
+        job, other = self.job("a", 5.0), self.job("b")
+        for _ in range(3):
+            self.wait(1)
+            for each in (job, other):
+                self.end(each)
+                self.begin_again(each)
+        self.wait(7)
+        self.assertEqual([("a", 1), ("a", 2), ("a", 3), ("a", 8)], self.sampled())
+
+    def end(self, job: Job, seconds: float = 0.0) -> None:
+        """
+        A run is over, in which so many seconds of CPU were used.
+        """
+        used = list(resource.getrusage(resource.RUSAGE_CHILDREN))
+        used[0], used[1], used[2] = seconds / 4, seconds * 3 / 4, 7
+        job.detached(resource.struct_rusage(used))
+        self.sampler.remove(job)
+
+    def begin_again(self, job: Job) -> None:
+        """
+        The next run.
+        """
+        job.tree, job.began = MemoryTree(1), self.clock.seconds()
+        self.sampler.add(job)
+
+    def test_whole(self) -> None:
+        """
+        The sample of a run that has had none tells of its whole: CPU by its length, and the memory of its largest
+        process.
+        """
+        job = self.job("a", 60.0)
+        self.wait(4)
+        self.end(job, 3.0)
+        expected = {"time": 1_004_000, "cpu": 75.0, "rss": 7 * 1024, "vms": 0, "swap": 0, "threads": 0}
+        self.assertEqual([("a", expected, 60.0)], self.records.samples)
+        self.assertEqual([], self.looks)
+        self.begin_again(job)
+        self.sampler.remove(job)
+        self.assertEqual(2, len(self.records.samples))
+
+    def test_had_one(self) -> None:
+        """
+        A run that has had a sample has none at its end.
+        """
+        job = self.job("a", 2.0)
+        self.wait(3)
+        self.end(job)
+        self.assertEqual([("a", 2)], self.sampled())
+
+    def test_from_the_start(self) -> None:
+        """
+        The first sample comes an interval after the start, wherever in a second that is, and the others an interval
+        after that.
+        """
+        for id, wait in (("a", 0.0), ("b", 0.3), ("c", 0.4)):
+            self.clock.advance(wait)
+            self.job(id, 1.0)
+        self.clock.pump([0.1] * 25)
+        times = {id: [fields["time"] for job, fields, _ in self.records.samples if job == id] for id in "abc"}
+        self.assertEqual({"a": [0, 1000, 2000], "b": [300, 1300], "c": [700, 1700]}, _rounded(times))
+
+    def test_ended_meanwhile(self) -> None:
+        """
+        A look that was under way when a job ended says nothing of it, nor of its next run.
+        """
+        for next_run in (False, True):
+            self.slow = Deferred()
+            job = self.job(f"a{next_run}", 5.0)
+            self.wait(5)
+            self.end(job)
+            if next_run:
+                self.begin_again(job)
+            slow, self.slow = self.slow, None
+            slow.callback(None)
+        self.end(job)
+        self.assertEqual([0, 0, 0], [fields["threads"] for _, fields, _ in self.records.samples])
 
     def test_together(self) -> None:
         """
