@@ -79,9 +79,10 @@ class Agent:
 
     def recover(self, marks: dict[int, Mark]) -> None:
         """
-        Remember what the core0 before this one had started; it matters when those entries are admitted.
+        Remember what had been started, by the core0 before this one most likely; it matters when those entries are
+        admitted.
         """
-        self._left = marks
+        self._left |= marks
 
     def room(self) -> int:
         """
@@ -99,7 +100,13 @@ class Agent:
         """
         The numbers of the entries that are not to be admitted again.
         """
-        return {job.seq for job in self.jobs.listed()} | self._ledger.entries()
+        return {job.seq for job in self.jobs.listed()} | self._ledger.entries() | self._ledger.answered()
+
+    async def restore(self) -> None:
+        """
+        Put back what the server has forgotten of them.
+        """
+        await self._ledger.restore()
 
     def uptime(self) -> float:
         """
@@ -124,6 +131,7 @@ class Agent:
         Answer what can be answered at once, and make jobs of the rest.
         """
         jobs: list[Job] = []
+        claims: list[Claim] = []
         for entry in entries:
             try:
                 job = self._read(entry)
@@ -134,8 +142,9 @@ class Agent:
                 continue
             if job is not None:
                 jobs.append(job)
+                claims.append(Claim(job.seq, job.id, job.digest, entry.payload))
         if jobs:
-            await self._claim(jobs)
+            await self._claim(jobs, claims)
 
     def _read(self, entry: Entry) -> Job | None:
         """
@@ -217,19 +226,15 @@ class Agent:
         now = epoch(self._reactor)
         self._ledger.reject(entry.seq, rejection(self.node, id, state, reason, entry.payload, now))
 
-    async def _claim(self, jobs: Sequence[Job]) -> None:
+    async def _claim(self, jobs: Sequence[Job], claims: Sequence[Claim]) -> None:
         """
         Run those whose ids stand for nothing else.
         """
-        named = [job for job in jobs if job.digest]
-        claims = [Claim(job.seq, job.id, job.digest) for job in named]
-        answers = await self._ledger.claim(claims) if claims else ()
-        refused = {job.seq for job, granted in zip(named, answers, strict=True) if not granted}
-        for job in jobs:
+        for job, granted in zip(jobs, await self._ledger.claim(claims), strict=True):
             mark = self._left.pop(job.seq, None)
-            if job.seq in refused:
+            if not granted:
                 continue
-            if self._resident(job.id) is not None:  # it came while the claim was under way
+            if self.jobs.get(job.id) is not None:  # it came while the claim was under way
                 reason = f"id {shown(job.id)} is that of another job by now"
                 now = epoch(self._reactor)
                 self._ledger.reject(job.seq, rejection(self.node, job.id, State.DUPLICATE_ID, reason, b"", now))

@@ -162,11 +162,10 @@ class Assembly:
         config, reactor, undo = self._config, self._reactor, self.undo
         self.files.start()
         undo.append(lambda: in_pool(reactor, ground.pool, self.files.stop))
-        link = Link(reactor, self.url, "writing results")
-        ledger = Ledger(reactor, link, self.node, config.redis.result_ttl)
+        ledger = Ledger(reactor, self.url, self.node, config.redis.result_ttl)
         ledger.start()
         undo.append(ledger.stop)
-        pressure = Pressure(reactor, link)
+        pressure = Pressure(reactor, ledger.link)
         ledger.spare, ledger.on_written = pressure.short, pressure.written
         pressure.start()
         undo.append(pressure.stop)

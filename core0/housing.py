@@ -29,7 +29,6 @@ from core0.records import RecordSink, Sink
 from core0.redis.channels import Channels
 from core0.redis.corex_users import CoreXUsers
 from core0.redis.dispatched import Dispatched
-from core0.redis.link import Link
 from core0.redis.server import EmbeddedServer
 from core0.redis.server_settings import ServerSettings, corex_server_settings
 from core0.redis.url import RedisURL
@@ -102,8 +101,7 @@ class Housing:
         :param networks: their links and ports.
         """
         config, reactor, undo = self._config, self._reactor, self._undo
-        link = Link(reactor, url, "writing results of containers")
-        dispatched = Dispatched(reactor, link, self._node, config.redis.result_ttl)
+        dispatched = Dispatched(reactor, url, self._node, config.redis.result_ttl)
         dispatched.start()
         undo.append(dispatched.stop)
         undo.append(lambda: within(reactor, FLUSH_TIMEOUT, dispatched.flushed()))

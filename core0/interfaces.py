@@ -168,6 +168,18 @@ class ILedger(Interface):
         The numbers of those whose answers are not written yet.
         """
 
+    def answered() -> set[int]:
+        """
+        The numbers of those that were answered lately. Should the server still, or again, have one of them among the
+        unfinished, then its answer is written again; the command does not run again.
+        """
+
+    async def restore() -> None:
+        """
+        Put back what the server has forgotten of unfinished and of answered commands: it may be another one now, that
+        did not have everything of the one before.
+        """
+
     def mark(seq: int, mark: Mark) -> "Deferred[None]":
         """
         Note that a job is about to run. Fires when that is safe.

@@ -42,12 +42,14 @@ class Final(Struct, frozen=True):
 
 class Claim(Struct, frozen=True):
     """
-    The wish to run a command: never twice under one id.
+    The wish to run a command: never twice under one id. ``digest`` is empty for a command without an id: it is granted
+    without asking. ``payload`` is its entry, to be put back if the server forgets it.
     """
 
     seq: int
     id: str
     digest: str
+    payload: bytes = b""
 
 
 class Usage(Struct, frozen=True):

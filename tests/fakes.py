@@ -75,7 +75,7 @@ class MemoryLedger:
         One after another.
         """
         await self._present.wait()
-        return [self._claim(claim) for claim in claims]
+        return [not claim.digest or self._claim(claim) for claim in claims]
 
     def _claim(self, claim: Claim) -> bool:
         held = self._stands(claim.id, claim.seq)
@@ -105,6 +105,17 @@ class MemoryLedger:
         Those whose answers wait.
         """
         return {seq for seq, _ in self._pending if seq}
+
+    def answered(self) -> set[int]:
+        """
+        All that ever were.
+        """
+        return {final.seq for final in self.finals if not final.keep}
+
+    async def restore(self) -> None:
+        """
+        It is the server itself.
+        """
 
     def mark(self, seq: int, mark: Mark) -> "Deferred[None]":
         """

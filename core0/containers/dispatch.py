@@ -2,7 +2,7 @@
 Sending commands into containers: written down first, many at a time, so that none is lost and none runs twice.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -65,7 +65,7 @@ class Dispatcher:
             self._numbers.after(entries[-1].seq)
             found = [self._read(entry) for entry in entries]
             errands = [each for each in found if each is not None]
-            granted = await self._house.dispatched.claim([Claim(each.seq, each.id, each.digest) for _, each in errands])
+            granted = await self._house.dispatched.claim(_claims(entries, errands))
             for (number, errand), good in zip(errands, granted, strict=True):
                 container = containers.get(number)
                 if not good:
@@ -119,8 +119,7 @@ class Dispatcher:
         batch, self._waiting = self._waiting, []
         try:
             await self._house.dispatched.enter([each.entry for each in batch])
-            claims = [Claim(each.errand.seq, each.errand.id, each.errand.digest) for each in batch]
-            granted = await self._house.dispatched.claim(claims)
+            granted = await self._house.dispatched.claim([_claim(each.errand, each.entry.payload) for each in batch])
         except BaseException as error:
             for each in batch:
                 each.sent.errback(error)
@@ -143,6 +142,15 @@ class Dispatcher:
 
     def _failed(self, failure: Failure) -> None:
         _log.failure("cannot dispatch", failure)
+
+
+def _claims(entries: Sequence[Entry], errands: Sequence[tuple[int, Errand]]) -> list[Claim]:
+    payloads = {entry.seq: entry.payload for entry in entries}
+    return [_claim(errand, payloads[errand.seq]) for _, errand in errands]
+
+
+def _claim(errand: Errand, payload: bytes) -> Claim:
+    return Claim(errand.seq, errand.id, errand.digest, payload)
 
 
 def _errand(seq: int, number: int, command: Command) -> Errand:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from twisted.logger import Logger
 
+from core0.messages import Mark, decode_mark
 from core0.redis import keys
 from core0.redis.connection import Connection, Lost, ReplyError
 from core0.redis.ears import Ears
@@ -57,7 +58,19 @@ class Taker(Protocol):
 
     def known(self) -> set[int]:
         """
-        The numbers of those that it has.
+        The numbers of those that it has, or has had lately.
+        """
+        ...
+
+    def recover(self, marks: dict[int, Mark]) -> None:
+        """
+        These had been started before they come to it.
+        """
+        ...
+
+    async def restore(self) -> None:
+        """
+        Tell the server again what it has forgotten of those that it has.
         """
         ...
 
@@ -133,11 +146,17 @@ class Consumer:
 
     async def _reread(self, connection: Connection) -> None:
         """
-        Admit what was taken while nobody heard the reply.
+        Admit what was taken while nobody heard the reply. What has a mark had been started all the same.
         """
+        await self._taker.restore()
         unfinished = sorted(int(seq) for seq in await connection.command("HKEYS", self._unfinished))
         known = self._taker.known()
-        await self.admit_again(connection, [seq for seq in unfinished if seq not in known])
+        unknown = [seq for seq in unfinished if seq not in known]
+        if unknown:
+            words = await connection.command("HGETALL", keys.marks(self._node))
+            marks = {int(seq): decode_mark(mark) for seq, mark in zip(words[::2], words[1::2], strict=True)}
+            self._taker.recover({seq: marks[seq] for seq in unknown if seq in marks})
+        await self.admit_again(connection, unknown)
 
     async def admit_again(self, connection: Connection, numbers: Sequence[int]) -> None:
         """

@@ -4,9 +4,9 @@ ones, and claimed by a name of their own.
 """
 
 from collections.abc import AsyncIterator, Collection, Sequence
+from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -14,9 +14,9 @@ from core0.interfaces import IDispatched
 from core0.redis import keys
 from core0.redis.connection import Lost, ReplyError
 from core0.redis.ledger import RETRY, Ledger
-from core0.redis.link import Link
 from core0.redis.script import REREAD
 from core0.redis.task import Task
+from core0.redis.url import RedisURL
 from core0.values import Entry
 from core0.waiting import Bell, pause
 
@@ -30,12 +30,12 @@ class Dispatched(Ledger):
     :param life: of a result, in seconds.
     """
 
-    def __init__(self, clock: IReactorTime, link: Link, node: str, life: int) -> None:
-        super().__init__(clock, link, node, life, holder=f"{node}:corex")
+    def __init__(self, reactor: Any, url: RedisURL, node: str, life: int) -> None:
+        super().__init__(reactor, url, node, life, holder=f"{node}:corex", name="writing results of containers")
         self._unfinished = keys.dispatched(node)
         self._marks = keys.dispatched_marks(node)
         self._last = keys.dispatched_clock(node)
-        self._highest = 0
+        self._highest_written = 0
         self._entering: list[tuple[Entry, Deferred[None] | None]] = []  # the last of each call has somebody waiting
         self._entered = Bell()
         self._enter_task = Task("errands are not written down any more")
@@ -89,11 +89,11 @@ class Dispatched(Ledger):
 
     async def _enter(self, batch: "Sequence[tuple[Entry, Deferred[None] | None]]") -> None:
         words = [word for entry, _ in batch for word in (str(entry.seq), entry.payload)]
-        self._highest = max(self._highest, *(entry.seq for entry, _ in batch))
+        self._highest_written = max(self._highest_written, *(entry.seq for entry, _ in batch))
         connection = await self._link.up()
         # a CoreX that lives on takes none for a new one that is lower than what it has had, whatever the clock says
         replies = (
-            connection.command("SET", self._last, self._highest),
+            connection.command("SET", self._last, self._highest_written),
             connection.command("HSET", self._unfinished, *words),
         )
         for reply in await DeferredList(replies, consumeErrors=True):
@@ -127,8 +127,8 @@ class Dispatched(Ledger):
         """
         The highest number of any that was ever written down.
         """
-        self._highest = max(self._highest, int(await self._ask("GET", self._last) or 0))
-        return self._highest
+        self._highest_written = max(self._highest_written, int(await self._ask("GET", self._last) or 0))
+        return self._highest_written
 
     async def written(self, seqs: Collection[int]) -> None:
         """

@@ -63,6 +63,17 @@ class FarLedger(Writer):
         """
         return {item.content.seq for item in self._pending}
 
+    def answered(self) -> set[int]:
+        """
+        None: core0 takes each order's answer once, and orders that come again are told by their numbers.
+        """
+        return set()
+
+    async def restore(self) -> None:
+        """
+        Nothing: core0 keeps the orders.
+        """
+
     def mark(self, seq: int, mark: Mark) -> "Deferred[None]":
         """
         Safe at once: what is lost with a CoreX does not run again.

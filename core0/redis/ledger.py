@@ -2,11 +2,10 @@
 The unfinished commands of a node, in Redis: claimed, marked, answered, many at a time.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -21,37 +20,61 @@ from core0.messages import (
     rejection,
 )
 from core0.redis import keys
-from core0.redis.connection import Lost, ReplyError
+from core0.redis.answers import Answers
+from core0.redis.connection import Connection, Lost, ReplyError
+from core0.redis.held import Held
 from core0.redis.link import Link
-from core0.redis.outbox import SHORT, Item, Outbox, Rejected, shortened, size_of, words
-from core0.redis.script import CLAIM, FINISH, MARK
+from core0.redis.outbox import SHORT, Item, Outbox, Rejected, Words, remembered, shortened, size_of, words
+from core0.redis.script import CLAIM, FINISH, MARK, RESTORE
+from core0.redis.url import RedisURL
 from core0.redis.writer import Writer
 from core0.values import Claim, Final
 from core0.waiting import pause
 
 BATCH = 256  # writes at once
+BATCH_BYTES = 8 << 20
+LINE = 6  # words of an answer, for the script
 PENDING_BYTES = 64 << 20  # streams of results that wait to be written; beyond that they are cut
 RETRY = 1.0  # seconds
 SUSPICIOUS = 3  # times in a row that a batch could not be written; then its items are written one by one
 
 
+_Word = str | bytes | int
+
+
 @implementer(ILedger)
 class Ledger(Writer):
     """
+    What it has claimed and what it has answered lately it knows by itself, too: the server may come back, or be
+    replaced by another one, without the latest of what it was told.
+
     :param life: of a result, in seconds.
     :param holder: who holds the ids that it claims: the node, unless it has another ledger that does.
+    :param name: of its connection, for the log.
     """
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, link: Link, node: str, life: int, holder: str = "") -> None:
-        super().__init__(clock, link, "the ledger has stopped writing")
+    def __init__(
+        self,
+        reactor: Any,
+        url: RedisURL,
+        node: str,
+        life: int,
+        holder: str = "",
+        name: str = "writing results",
+    ) -> None:
+        self.link = Link(reactor, url, name, self._restore)
+        super().__init__(reactor, self.link, "the ledger has stopped writing")
         self._node = node
         self._life = life
         self._holder = holder or node
         self._unfinished = keys.unfinished(node)
         self._marks = keys.marks(node)
+        self._last = keys.clock(node)
         self._pending = Outbox()
+        self._held = Held()
+        self._answers = Answers(reactor, life)
         self._failures = 0
         self._singly = 0
         self._marking: dict[int, Mark] = {}
@@ -64,6 +87,12 @@ class Ledger(Writer):
         The numbers of the entries whose results are not written yet.
         """
         return {item.content.seq for item in self._pending}
+
+    def answered(self) -> set[int]:
+        """
+        The numbers of the entries that were answered lately.
+        """
+        return self._answers.numbers()
 
     async def unfinished(self) -> list[int]:
         """
@@ -80,13 +109,15 @@ class Ledger(Writer):
         stale = marks.keys() - set(await self.unfinished())
         if stale:
             await self._ask("HDEL", self._marks, *map(str, stale))
-        return {seq: mark for seq, mark in marks.items() if seq not in stale}
+        self._held.marks = {seq: mark for seq, mark in marks.items() if seq not in stale}
+        return dict(self._held.marks)
 
     async def claim(self, claims: Sequence[Claim]) -> Sequence[bool]:
         """
         Ask for all at once; but an answer that is still to be written comes before the claim of a later entry to its
         id.
         """
+        self._held.add(claims)
         before = self._pending.before(claims)
         granted = await self._claim([claim for claim in claims if claim.seq not in before])
         for items in before.values():
@@ -99,20 +130,44 @@ class Ledger(Writer):
         """
         :returns: the numbers of those that shall run.
         """
+        granted = {claim.seq for claim in claims if not claim.digest}
+        named = [claim for claim in claims if claim.digest]
+        await self._remind(named)
         words: list[str | int] = [self._life, self._holder]
-        for claim in claims:
+        for claim in named:
             words += (claim.seq, claim.id, claim.digest)
-        verdicts = await self._link.call(CLAIM, (self._unfinished, self._marks), words) if claims else ()
-        for claim, verdict in zip(claims, verdicts, strict=True):
+        verdicts = await self._link.call(CLAIM, (self._unfinished, self._marks), words) if named else ()
+        for claim, verdict in zip(named, verdicts, strict=True):
+            if verdict == 0:
+                granted.add(claim.seq)
+                self._held.grant(claim)
+                continue
+            self._held.remove(claim.seq)
             if verdict == 2:
                 await self._conflict(claim.seq, claim.id)
-        return {claim.seq for claim, verdict in zip(claims, verdicts, strict=True) if verdict == 0}
+        return granted
+
+    async def _remind(self, claims: Sequence[Claim]) -> None:
+        """
+        Put back what the ids of these stand for, as far as it is known here, before the server is asked for them.
+        """
+        known: list[_Word] = []
+        for claim in claims:
+            first, answer = self._held.of_id(claim.id), self._answers.of_id(claim.id)
+            if first is not None and first.seq != claim.seq:
+                known += self._holding(first, first.payload)
+            elif first is None and answer is not None:
+                known += _answering(*answer)
+        if known:
+            await self._link.call(RESTORE, self._restore_keys(), (self._holder, self._highest(), *known))
 
     async def _conflict(self, seq: int, id: str) -> None:
         """
         An id came again, with other content.
         """
-        payload = await self._ask("HGET", self._unfinished, str(seq)) or b""
+        self._conflicting(seq, id, await self._ask("HGET", self._unfinished, str(seq)) or b"")
+
+    def _conflicting(self, seq: int, id: str, payload: bytes) -> None:
         reason = f"id {id!r} stands for a command with other content, whose result is not {self._life} s old yet"
         now = epoch(self._clock)
         self.reject(seq, rejection(self._node, id, State.DUPLICATE_ID, reason, payload, now))
@@ -137,6 +192,7 @@ class Ledger(Writer):
             deferred.callback(None)
             return deferred
         self._marking[seq] = mark
+        self._held.mark(seq, mark)
         self._marked.append(deferred)
         self._bell.ring()
         return deferred
@@ -149,6 +205,8 @@ class Ledger(Writer):
         pending = self._pending.size + size
         if pending > PENDING_BYTES or (size > 2 * SHORT and self.spare(pending)):
             final = shortened(final)
+        if not final.keep:
+            self._held.remove(final.seq)
         self._pending.add(final)
         self._bell.ring()
 
@@ -156,6 +214,7 @@ class Ledger(Writer):
         """
         Written with all others of this turn.
         """
+        self._held.remove(seq)
         self._pending.add(Rejected(seq, rejection))
         self._bell.ring()
 
@@ -200,8 +259,9 @@ class Ledger(Writer):
         batch = self._pending.batch(last, 1 if self._singly else BATCH)
         if not batch:
             return
+        lines: list[Words] = []
         try:
-            conflicts = await self._write(batch)
+            conflicts = await self._write(batch, lines)
         except (Lost, ReplyError):
             self._doubt(batch)
             raise
@@ -211,11 +271,18 @@ class Ledger(Writer):
             final = batch[place - 1].content
             if isinstance(final, Final):
                 await self._conflict(final.seq, final.id)
-        for item in batch:
+        refused = {place - 1 for place in conflicts}
+        for place, (item, line) in enumerate(zip(batch, lines, strict=True)):
+            if place not in refused:
+                self._answers.add(remembered(item.content, line, self._node, self._now))
             self._pending.done(item)
 
-    async def _write(self, batch: Sequence[Item]) -> Sequence[int]:
+    def _now(self) -> float:
+        return epoch(self._clock)
+
+    async def _write(self, batch: Sequence[Item], lines: list[Words]) -> Sequence[int]:
         """
+        :param lines: gets the answers as they are written.
         :returns: the places (from 1) of those whose id stands for other content.
         """
         sent: list[str | bytes | int] = [self._life, self._holder]
@@ -223,14 +290,83 @@ class Ledger(Writer):
         for item in batch:
             if item.kept is None:
                 self._marking.pop(item.content.seq, None)  # it would outlive the entry
-            line = words(item.content, self._node, lambda: epoch(self._clock))
+            line = words(item.content, self._node, self._now)
+            lines.append(line)
             size += len(line[-1])
             sent += line
         self.on_written(size)
         connection = await self._link.up()
-        keys_of = (self._unfinished, self._marks, keys.REJECTED)
-        conflicts: Sequence[int] = await self._link.once(connection, FINISH, keys_of, sent)
+        conflicts: Sequence[int] = await self._link.once(connection, FINISH, self._finish_keys(), sent)
         return conflicts
+
+    def _finish_keys(self) -> tuple[str, str, str]:
+        return self._unfinished, self._marks, keys.REJECTED
+
+    def _restore_keys(self) -> tuple[str, str]:
+        return self._unfinished, self._last
+
+    def _highest(self) -> int:
+        """
+        The highest number that is known to have been given.
+        """
+        return max(self._held.highest, self._answers.highest)
+
+    async def restore(self) -> None:
+        """
+        Put back what the server has forgotten.
+        """
+        try:
+            await self._restore(await self._link.up())
+        except Lost:
+            pass  # it is done with each new connection
+
+    async def _restore(self, connection: Connection) -> None:
+        """
+        Answer what was answered and is unfinished nevertheless; put back entries, claims, marks and answers that are
+        missing.
+        """
+        if not self._held and not self._answers:
+            return
+        there = {int(seq) for seq in await connection.command("HKEYS", self._unfinished)}
+        answered = [line for seq in sorted(there) if (line := self._answers.get(seq)) is not None]
+        for batch in _batches(answered):
+            sent = (self._life, self._holder, *batch)
+            for place in await self._link.once(connection, FINISH, self._finish_keys(), sent):
+                seq, id = batch[place * LINE - 5], batch[place * LINE - 4]
+                payload = await connection.command("HGET", self._unfinished, seq)
+                self._conflicting(int(seq), str(id), payload or b"")
+        known = [self._holding(claim, b"" if claim.seq in there else claim.payload) for claim in self._held]
+        known += await self._missing_answers(connection)
+        restored = 0
+        for batch in _batches(known):
+            sent = (self._holder, self._highest(), *batch)
+            restored += await self._link.once(connection, RESTORE, self._restore_keys(), sent)
+        marks = [(str(seq), encode(mark)) for seq, mark in self._held.marks.items()]
+        for batch in _batches(marks):
+            await self._link.once(connection, MARK, (self._marks,), batch)
+        if answered or restored:
+            text = "the server had forgotten commands: {answered} were answered again, {restored} put back"
+            self._log.warn(text, answered=len(answered), restored=restored)
+
+    def _holding(self, claim: Claim, payload: bytes) -> "tuple[_Word, ...]":
+        """
+        As the script takes it: a command that is unfinished; of one that is still being claimed the entry only.
+        """
+        return "h", claim.seq, claim.id, claim.digest if self._held.granted(claim) else "", payload, 0
+
+    async def _missing_answers(self, connection: Connection) -> "list[tuple[_Word, ...]]":
+        """
+        Those of whose ids the server knows nothing.
+        """
+        ids = self._answers.ids()
+        missing: list[tuple[_Word, ...]] = []
+        for first in range(0, len(ids), BATCH):
+            some = ids[first : first + BATCH]
+            found = await connection.command("MGET", *map(keys.claim, some))
+            for id, claim in zip(some, found, strict=True):
+                if claim is None and (answer := self._answers.of_id(id)) is not None:
+                    missing.append(_answering(*answer))
+        return missing
 
     def _doubt(self, batch: Sequence[Item]) -> None:
         """
@@ -244,3 +380,28 @@ class Ledger(Writer):
         if self._failures >= SUSPICIOUS:
             self._failures = 0
             self._singly = len(batch)
+
+
+def _answering(words: Words, life: int) -> tuple[_Word, ...]:
+    """
+    As the script takes it: an answer that an id stands for.
+    """
+    _, seq, id, digest, _, body = words
+    return "a", seq, id, digest, body, life
+
+
+def _batches(lines: Sequence[Sequence[_Word]]) -> Iterator[list[_Word]]:
+    """
+    The words of some lines at a time, so that no call is too large.
+    """
+    batch: list[_Word] = []
+    size = count = 0
+    for line in lines:
+        length = sum(len(word) for word in line if not isinstance(word, int))
+        if count and (count >= BATCH or size + length > BATCH_BYTES):
+            yield batch
+            batch, size, count = [], 0, 0
+        batch += line
+        size, count = size + length, count + 1
+    if batch:
+        yield batch

@@ -17,6 +17,7 @@ BATCH_BYTES = 8 << 20
 RESULT_BYTES = 64 << 20  # the largest result; a server drops the connection at 512 MB
 SMALL = 4096  # bytes of a result that need not wait behind larger ones
 SHORT = 4096  # bytes of a stream that is cut
+REMEMBERED_BYTES = 64 << 10  # of a result that is kept in memory once it is written
 FAILED = 500
 
 _log = Logger()
@@ -163,6 +164,21 @@ def words(content: Final | Rejected, node: str, now: Callable[[], float]) -> Wor
     kind = ("k" if content.keep else "f") + ("t" if content.traces else "")
     id, body = printable(content.id), _result(content.result)
     return kind, str(content.seq), id, content.digest, str(int(content.life)), body
+
+
+def remembered(content: Final | Rejected, written: Words, node: str, now: Callable[[], float]) -> Words:
+    """
+    As an answer is kept in memory: a long one without the beginnings of its streams, a very long one as a refusal.
+    """
+    if len(written[5]) <= 2 * SHORT or isinstance(content, Rejected):
+        return written
+    short = shortened(content)
+    if size_of(short.result) > REMEMBERED_BYTES:
+        result = content.result
+        reason = f"it ended as {result.state} with code {result.code}, but the server has lost its result"
+        lost = f"{reason}; of {size_of(result)} characters, it is too large to be kept in memory"
+        short = replace(short, result=_instead(result, lost, FAILED))
+    return words(short, node, now)
 
 
 def _result(result: Result) -> bytes:

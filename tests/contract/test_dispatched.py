@@ -28,7 +28,7 @@ class DispatchedCase(ValkeyCase):
         A ledger on an empty server.
         """
         super().setUp()
-        self.ledger = self.errands = Dispatched(reactor, self.link(), NODE, LIFE)
+        self.ledger = self.errands = Dispatched(reactor, self.url(), NODE, LIFE)
         self.begin(self.errands)
 
     async def taken(self) -> list[Entry]:
@@ -70,7 +70,7 @@ class DispatchedTests(ClaimContract, AnswerContract, DispatchedCase):
         for seq in (2**50, 5):
             await self.errands.enter([Entry(seq, b"x")])
         self.lose(2**50)
-        again = Dispatched(reactor, self.link(), NODE, LIFE)
+        again = Dispatched(reactor, self.url(), NODE, LIFE)
         self.begin(again)
         self.assertEqual([2**50, 2**50], [await each.highest() for each in (self.errands, again)])
         await again.enter([Entry(6, b"x")])
@@ -83,7 +83,7 @@ class DispatchedTests(ClaimContract, AnswerContract, DispatchedCase):
         proxy = Proxy(self.valkey.folder / "proxy.sock", self.valkey.socket)
         self.addCleanup(proxy.close)
         self.errands.stop()
-        errands = Dispatched(reactor, self.link(proxy.url), NODE, LIFE)
+        errands = Dispatched(reactor, self.url(proxy.url), NODE, LIFE)
         self.begin(errands)
         for seq, carried_out in enumerate((False, True), 1):
             cut = proxy.cut(b"HSET", carried_out=carried_out, times=2)
@@ -129,7 +129,7 @@ class BothTests(DispatchedCase):
         Both.
         """
         super().setUp()
-        self.own = Ledger(reactor, self.link(), NODE, LIFE)
+        self.own = Ledger(reactor, self.url(), NODE, LIFE)
         self.begin(self.own)
 
     def take_own(self, seq: int) -> None:

@@ -104,7 +104,7 @@ class ValkeyLedgerTests(ClaimContract, AnswerContract, ValkeyCase):
         """
         A ledger that has started.
         """
-        ledger = Ledger(reactor, self.link(url), NODE, LIFE)
+        ledger = Ledger(reactor, self.url(url), NODE, LIFE)
         self.begin(ledger)
         return ledger
 

@@ -11,8 +11,7 @@ from twisted.trial.unittest import TestCase
 from core0.messages import Mark, Rejection, Result, State, decode_mark, decode_result
 from core0.redis import keys
 from core0.redis.ledger import Ledger
-from core0.redis.link import Link
-from core0.redis.url import parse
+from core0.redis.url import RedisURL, parse
 from core0.waiting import pause
 from tests.contract.ledger import LedgerCase
 from tests.valkey import Valkey
@@ -54,11 +53,11 @@ class ValkeyCase(LedgerCase, TestCase):
         self.addCleanup(self.client.close)
         self.client.flushall()
 
-    def link(self, url: str = "") -> Link:
+    def url(self, url: str = "") -> RedisURL:
         """
-        To the server.
+        Of the server.
         """
-        return Link(reactor, parse(url or self.valkey.url), "test")
+        return parse(url or self.valkey.url)
 
     def begin(self, ledger: Ledger) -> None:
         """

@@ -174,7 +174,7 @@ class AdmitTests(AgentCase):
         self.assertEqual((["a"], {1}), (self.work.begun, self.agent.known()))
         self.work.end("a")
         self.assertEqual(State.SUCCESS, self.result("a").state)
-        self.assertEqual(set(), self.agent.known())
+        self.assert_answered()
         self.assert_answered()
 
     def test_typed_arguments(self) -> None:
