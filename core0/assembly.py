@@ -24,6 +24,7 @@ from core0.housing import Housing, Journal
 from core0.jobs.logfiles import LogFiles
 from core0.jobs.manager import Jobs
 from core0.jobs.process import Processes
+from core0.jobs.results import ResultBuffers
 from core0.jobs.trees import find_trees
 from core0.network.attachments import Attachments
 from core0.network.building import build
@@ -49,6 +50,7 @@ from core0.waiting import within
 FILES_PER_JOB = 3
 SPARE_FILES = 256  # descriptors for everything but jobs
 TREE_THREADS = 4
+RESULT_BYTES = 256 << 20  # of the results that running jobs have printed, together
 FLUSH_TIMEOUT = 10.0  # seconds for the last results, logs and samples at the end
 
 _log = Logger()
@@ -226,6 +228,7 @@ class Assembly:
             lambda work, *arguments: in_pool(reactor, ground.pool, work, *arguments),
             kill_grace=config.jobs.kill_grace,
             buffer=config.jobs.stream_buffer,
+            results=ResultBuffers(config.jobs.result_buffer, RESULT_BYTES),
             env={"HOME": home()},
         )
         registry = Registry(COMMANDS)

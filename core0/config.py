@@ -50,6 +50,7 @@ Records = Annotated[int, Meta(ge=1, le=100_000_000)]
 Cores = Annotated[int, Meta(ge=1, le=65_000)]
 Restarts = Annotated[int, Meta(ge=0, le=1_000_000)]
 Buffer = Annotated[int, Meta(ge=4 * KIB, le=GIB)]
+ResultBuffer = Annotated[int, Meta(ge=4 * KIB, le=64 * MIB)]
 Payload = Annotated[int, Meta(ge=KIB, le=512 * MIB)]
 Disk = Annotated[int, Meta(ge=MIB, le=2**50)]
 Memory = Annotated[
@@ -123,6 +124,12 @@ class Jobs(Struct, frozen=True, kw_only=True):
     stream_buffer: Annotated[
         Buffer, Key("How much of the end of stdout, and of stderr, is kept for the result of a job.", "bytes")
     ] = MIB
+    result_buffer: Annotated[
+        ResultBuffer,
+        Key(
+            "How large a result may be that a program prints (levels 20 to 23, 30). A larger one is not kept.", "bytes"
+        ),
+    ] = 16 * MIB
     stats_interval: Annotated[
         Day, Key("The time between two samples of a job that does not say its own. 0: no samples.", "seconds")
     ] = 60.0
@@ -245,6 +252,7 @@ class Service(Struct, frozen=True, kw_only=True):
         Levels, Key("The levels of its output that are kept as log records. Missing: those of `[logging]`.")
     ] = Logging().levels
     stream: Annotated[bool, Key("Whether its output can be followed live.")] = False
+    messages: Annotated[bool, Key("Whether lines of its output that begin with a level are messages.")] = True
     tags: Annotated[Tags, Key("Handed back with the result.")] = ()
 
 

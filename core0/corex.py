@@ -26,6 +26,7 @@ from core0.corex_settings import Settings
 from core0.errors import Core0Error
 from core0.jobs.manager import Jobs
 from core0.jobs.process import Processes
+from core0.jobs.results import ResultBuffers
 from core0.jobs.tagged import TaggedTrees
 from core0.messages import Level
 from core0.reaper import Reaper
@@ -43,6 +44,8 @@ from core0.waiting import within
 # have, there is none to be had, and then above all it has to be able to kill.
 TREE_THREADS = 2
 OTHER_THREADS = 2  # of the reactor's pool
+RESULT_BYTES = 64 << 20  # of the results that running jobs have printed, together
+RESULT_SHARE = 8  # or so much less than the memory of the container: until it is sent it is there several times
 LARGEST_TABLE = 64 << 10  # bytes of a table of users that are read
 FLUSH_TIMEOUT = 5.0  # seconds for the last results at the end, if Redis is there
 
@@ -110,6 +113,7 @@ class CoreX:
             lambda work, *arguments: in_pool(reactor, pool, work, *arguments),
             kill_grace=settings.kill_grace,
             buffer=settings.stream_buffer,
+            results=ResultBuffers(settings.result_buffer, result_bytes(settings)),
             env={"HOME": home(), **settings.env},
         )
         agent = self._agent(jobs, processes, records)
@@ -153,6 +157,14 @@ class CoreX:
                     await result
             except Exception:
                 self._log.failure("cannot stop everything in order", Failure())
+
+
+def result_bytes(settings: Settings) -> int:
+    """
+    How much memory results of running jobs may take in this container.
+    """
+    memory = settings.limits.memory
+    return RESULT_BYTES if memory is None else min(RESULT_BYTES, memory // RESULT_SHARE)
 
 
 def fill(pool: ThreadPool, count: int) -> None:

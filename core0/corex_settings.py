@@ -27,7 +27,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     :ivar user: its name and ``password`` at Redis.
     :ivar env: that every program gets.
     :ivar kill_grace: in seconds; ``stats_interval``, too.
-    :ivar stream_buffer: in bytes.
+    :ivar stream_buffer: in bytes; ``result_buffer``, too.
     :ivar levels: of output that is kept where a command does not say.
     """
 
@@ -41,5 +41,6 @@ class Settings(Struct, frozen=True, kw_only=True):
     waiting: int = 50_000
     kill_grace: float = 5.0
     stream_buffer: int = 1 << 20
+    result_buffer: int = 16 << 20
     stats_interval: float = 60.0
     levels: tuple[int, ...] = ()

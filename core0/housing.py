@@ -155,6 +155,7 @@ class Housing:
             waiting=jobs.waiting,
             kill_grace=jobs.kill_grace,
             stream_buffer=jobs.stream_buffer,
+            result_buffer=jobs.result_buffer,
             stats_interval=jobs.stats_interval,
             levels=tuple(self._config.logging.levels),
         )

@@ -14,6 +14,7 @@ MAX_ID = 1024  # bytes, UTF-8
 TEN_YEARS = 10 * 365 * 86400.0  # no timer needs more, and epoll cannot wait for infinity
 SHOWN = 80  # characters of what a client has sent, in an answer
 PASSING = 503  # the code of refusals that may not last: such a run may be retried
+TOO_LARGE = 413  # the code of results that are not kept
 MAX_SHOWN = 4096  # bytes of a payload on core:rejected
 
 Seconds = Annotated[float, Meta(le=TEN_YEARS)]
@@ -75,6 +76,7 @@ class Command(Struct, frozen=True, kw_only=True):
     recurring_period: Period | None = None
     log_levels: list[int] | None = None
     stream: bool | None = None
+    messages: bool | None = None
     tags: str | list[str] | None = None
 
 
@@ -84,8 +86,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
     ``data`` is text in the form that ``level`` names, JSON for 20. ``streams`` are the ends of stdout and stderr as the
     process wrote them, ``truncated`` how many bytes before them were dropped. ``code`` is an exit status (128 + n for
-    signal n), or one of the numbers of :class:`core0.errors.Refusal`. ``refused``: nothing was started, so it is no
-    use to try again. ``cut``: it was ended from outside before its time.
+    signal n), or one of the numbers of :class:`core0.errors.Refusal`. ``refused``: it is no use to try again;
+    nothing was started, or its result is too large. ``cut``: it was ended from outside before its time.
     """
 
     state: State = State.SUCCESS

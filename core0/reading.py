@@ -105,6 +105,9 @@ def digest(command: Command, arguments: Struct | None) -> str:
         "stream": bool(command.stream),
         "tags": [] if command.tags is None else command.tags,
     }
+    if command.messages is False:
+        # only then: digests of before there was this field stand for the same content
+        content["messages"] = False
     return hashlib.sha256(encode(content, order="sorted")).hexdigest()
 
 

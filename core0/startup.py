@@ -98,6 +98,7 @@ class Startup:
             recurring_period=service.recurring_period or None,
             log_levels=[int(level) for level in service.log_levels],
             stream=service.stream,
+            messages=service.messages,
             tags=service.tags if isinstance(service.tags, str) else list(service.tags),
         )
         arguments = read_arguments(command.arguments, adapter.arguments)

@@ -180,6 +180,7 @@ def ping(timeout: float) -> None:
 @click.option("--detach", is_flag=True, help="Print its id and do not wait.")
 @click.option("--id", help="Its id. [default: a new UUID]")
 @click.option("--tag", "tags", multiple=True, help="Handed back with the result.")
+@click.option("--messages", is_flag=True, help="Read lines that begin with a level (LEVEL::TEXT) as messages.")
 @click.option("--json", "raw", is_flag=True, help="Print the result as core0 sends it, and nothing before.")
 @click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(directory: str | None, env: dict[str, str], stdin: str | None, **given: Any) -> None:
@@ -191,7 +192,9 @@ def run(directory: str | None, env: dict[str, str], stdin: str | None, **given: 
     reached. Ctrl-C (and TERM, and HUP) kills it with all that it started, and exits with 130; once more leaves at once.
 
     \b
-    What it prints with a level (LEVEL::TEXT) comes out without the level:
+    With --messages, lines that it prints with a level (LEVEL::TEXT) come out without the level:
+      1                                                    on stdout
+      2                                                    on stderr
       3 user, 4 operator, 7 warning, 8 error, 9 critical   on stderr
       20 to 23 and 30, its result                          on stdout, at the end
       5, 6, 10, 11                                         not at all
@@ -204,7 +207,11 @@ def run(directory: str | None, env: dict[str, str], stdin: str | None, **given: 
     name, *args = given["program"]
     arguments = {"name": name, "args": args, "dir": directory, "env": env, "stdin": stdin}
     fields = Fields(
-        queue=given["queue"], max_time=given["max_time"], max_restart=given["max_restart"], tags=list(given["tags"])
+        queue=given["queue"],
+        max_time=given["max_time"],
+        max_restart=given["max_restart"],
+        messages=given["messages"],
+        tags=list(given["tags"]),
     )
     request = Request(arguments, fields, given["id"], given["timeout"], given["raw"])
 

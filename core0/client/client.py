@@ -52,6 +52,7 @@ class Fields(TypedDict, total=False):
     recurring_period: float | None
     log_levels: list[int] | None
     stream: bool | None
+    messages: bool | None
     tags: str | list[str] | None
 
 

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from core0.client.client import Client, Fields, NoAnswer, Sent
 from core0.client.live import Live, Screen
-from core0.messages import RESULT_LEVELS, Level, Result, State, encode
+from core0.messages import RESULT_LEVELS, TOO_LARGE, Level, Result, State, encode
 from core0.waiting import pause
 
 SIGNALLED = 128  # + number
@@ -24,7 +24,7 @@ RESULT_TIMEOUT = 60.0  # seconds from the end of the output to the result
 KILL_TIMEOUT = 30.0  # seconds for the answer to core.kill
 KILL_AGAIN = 0.5  # seconds
 NOT_FOUND = 404
-REFUSALS = frozenset({126, 127, 400, 404, 409, 413, 500, 503})
+REFUSALS = frozenset({126, 127, 400, 404, 409, TOO_LARGE, 500, 503})
 
 OnSignal = Callable[[int], None]
 
@@ -82,10 +82,10 @@ class Request:
 
 def reason(result: Result) -> str | None:
     """
-    Why nothing was run, in words; None if something was.
+    Why nothing was run, or its result is not kept, in words; None if something was.
     """
     refused = result.state == State.UNKNOWN_CMD or (result.state == State.ERROR and result.code in REFUSALS)
-    if not refused or result.level != Level.RESULT_JSON or any(result.streams):
+    if not refused or result.level != Level.RESULT_JSON or (any(result.streams) and result.code != TOO_LARGE):
         return None
     try:
         text = json.loads(result.data)

@@ -12,12 +12,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from core0.interfaces import IJob, IRecords
-from core0.jobs.levels import MERE, Levels
+from core0.jobs.levels import MERE, Levels, Plain
 from core0.jobs.lines import Lines
+from core0.jobs.results import ResultBuffers
 from core0.jobs.tail import Tail
 from core0.messages import RESULT_LEVELS, Level, Message
 from core0.waiting import Occurrence
 
+MAX_MESSAGE = 1 << 20  # bytes of a result that becomes a record
 MAX_RECORD = 32 * 1024  # bytes of a log record's text; longer lines come in pieces
 SECOND = 1_000_000_000  # ns
 MAX_WORD = 256  # bytes of each part of a sample; a longer one is a mere message
@@ -30,25 +32,32 @@ class Output:
     """
     Reads both streams of one run.
 
-    :param limit: bytes kept of each stream, and of each message.
+    :param limit: bytes kept of each stream, and of each message that is no result.
     :param now: the time in seconds since the epoch.
+    :param buffers: for results.
+    :ivar refused: why the last result is not kept; empty if it is, or if there is none.
     """
 
     __slots__ = (
+        "_buffers",
+        "_data",
         "_job",
         "_limit",
         "_now",
         "_records",
         "_streaming",
         "_streams",
+        "_taken",
         "_wanted",
         "_watch",
         "critical",
-        "data",
         "level",
+        "refused",
     )
 
-    def __init__(self, job: IJob, records: IRecords, limit: int, now: Callable[[], float]) -> None:
+    def __init__(
+        self, job: IJob, records: IRecords, limit: int, now: Callable[[], float], buffers: ResultBuffers
+    ) -> None:
         command = job.command
         self._job = job.id
         self._watch = job.watch
@@ -58,10 +67,14 @@ class Output:
         self._streaming = bool(command.stream)
         levels = command.log_levels
         self._wanted = records.wants if levels is None else frozenset(levels).__contains__
-        self._streams = (_Stream(self, Level.STDOUT), _Stream(self, Level.STDERR))
-        self.data = ""
+        messages = command.messages is not False
+        self._streams = (_Stream(self, Level.STDOUT, messages), _Stream(self, Level.STDERR, messages))
+        self._buffers = buffers
+        self._taken = 0
+        self._data = b""
         self.level = 0
         self.critical = ""
+        self.refused = ""
 
     def feed(self, fd: int, data: bytes) -> None:
         """
@@ -75,6 +88,22 @@ class Output:
         """
         for stream in self._streams:
             stream.close()
+        for stream in self._streams:
+            stream.close_lines()
+
+    def release(self) -> None:
+        """
+        Give back what results have taken; nothing is read any more.
+        """
+        self._buffers.give_back(self._taken)
+        self._taken = 0
+
+    @property
+    def data(self) -> str:
+        """
+        The result.
+        """
+        return self._data.decode("utf-8", "replace")
 
     def tails(self) -> tuple[bytes, bytes]:
         """
@@ -117,18 +146,61 @@ class Output:
         if beyond:
             self._records.drop(lines.skip(beyond))
 
-    def message(self, level: int, data: bytes) -> None:
+    def printed(self, level: int, run: bytes) -> None:
+        """
+        Take plain output of level 1 or 2, from whichever pipe.
+        """
+        self._streams[level - 1].plain(run)
+
+    def message(self, level: int, data: bytes, dropped: int) -> None:
         """
         Take a message with a level of its own.
         """
-        text = data.decode("utf-8", "replace")
         if level in RESULT_LEVELS:
-            self.data, self.level = text, level
-        elif level == Level.CRITICAL:
+            self._result(level, data, dropped)
+            if dropped or len(data) > MAX_MESSAGE:
+                self._records.drop(self._wanted(level) + self._streaming)
+                return
+        text = data.decode("utf-8", "replace")
+        if level == Level.CRITICAL:
             self.critical = text
         elif level == Level.STATSD and len(data) <= 4 * MAX_WORD:
             self._statsd(text)
         self.emit(level, text)
+
+    def fits(self, size: int) -> bool:
+        """
+        Whether there is room for a result that has so many bytes so far.
+        """
+        if size > self._buffers.largest:
+            return False
+        more = size + len(self._data) + self._pending() - self._taken
+        if more > 0:
+            if not self._buffers.take(more):
+                return False
+            self._taken += more
+        return True
+
+    def _pending(self) -> int:
+        return sum(stream.levels.pending for stream in self._streams)
+
+    def _result(self, level: int, data: bytes, dropped: int) -> None:
+        """
+        The last one counts, be it kept or not.
+        """
+        if not dropped:
+            self._data, self.level, self.refused = data, level, ""
+        else:
+            self._data, self.level = b"", 0
+            largest = self._buffers.largest
+            why = f"at most {largest} are kept ([jobs] result_buffer)"
+            if dropped <= largest:
+                why = "there is no memory for it beside the results of other jobs"
+            self.refused = f"the program's result of level {level} has {dropped} bytes: {why}"
+        spare = self._taken - len(self._data) - self._pending()
+        if spare > 0:
+            self._buffers.give_back(spare)
+            self._taken -= spare
 
     def room(self) -> int:
         """
@@ -166,28 +238,37 @@ class Output:
 class _Stream:
     __slots__ = ("_cut", "_level", "_lines", "_output", "levels", "tail")
 
-    def __init__(self, output: Output, level: Level) -> None:
+    def __init__(self, output: Output, level: Level, messages: bool) -> None:
         self._output = output
         self._level = level
         self._cut = 0
         self._lines = Lines(MAX_RECORD) if output.wants_lines(level) else None
         self.tail = Tail(output._limit)
-        self.levels = Levels(self._plain, self._message, output._limit, output.room, output.skipped)
+        self.levels: Levels | Plain = Plain(self.plain)
+        if messages:
+            self.levels = Levels(
+                self.plain, self._message, output._limit, output.room, output.skipped, output.printed, output.fits
+            )
 
-    def _plain(self, run: bytes) -> None:
+    def plain(self, run: bytes) -> None:
         self.tail.append(run)
         if self._lines is not None:
             self._output.lines(self._level, self._lines, run)
 
     def _message(self, level: int, text: bytes, dropped: int) -> None:
         self._cut += dropped
-        self._output.message(level, text)
+        self._output.message(level, text, dropped)
 
     def dropped(self) -> int:
         return self.tail.dropped + self._cut
 
     def close(self) -> None:
         self.levels.close()
+
+    def close_lines(self) -> None:
+        """
+        The last line needs no newline.
+        """
         if self._lines is not None:
             for line in self._lines.close():
                 self._output.emit(self._level, line.decode("utf-8", "replace"))

@@ -13,6 +13,7 @@ from functools import partial
 from threading import Thread
 from typing import Any
 
+from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, TimeoutError
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -29,7 +30,8 @@ from core0.interfaces import (
     ThreadRunner,
 )
 from core0.jobs.output import SIGNALLED, Output, Printing
-from core0.messages import Outcome, State
+from core0.jobs.results import ResultBuffers
+from core0.messages import TOO_LARGE, Outcome, State, refusal
 from core0.reaper import Reaper
 from core0.spawn import Child, Launch, NoDirectory, NotExecuted, Start, Surroundings
 from core0.tree_interfaces import ITree, ITrees
@@ -196,6 +198,7 @@ class Processes:
     :param in_pool: calls a blocking function in a thread of a pool for trees of processes.
     :param kill_grace: seconds from TERM to KILL.
     :param buffer: bytes kept of each stream.
+    :param results: room for the results that programs print.
     :param env: that every program gets.
     """
 
@@ -212,6 +215,7 @@ class Processes:
         *,
         kill_grace: float,
         buffer: int,
+        results: ResultBuffers,
         env: Mapping[str, str],
     ) -> None:
         self._reactor = reactor
@@ -222,6 +226,7 @@ class Processes:
         self._in_pool = in_pool
         self._kill_grace = kill_grace
         self._buffer = buffer
+        self._results = results
         self._env = env
         self._places = Places(reactor)
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -230,9 +235,9 @@ class Processes:
         """
         The whole life of one program, to the end of the last process that came of it.
         """
-        output = Output(job, self._records, self._buffer, lambda: epoch(self._reactor))
         env = environment(self._env, spec.env)
         path = await self._places.locate(spec, env)
+        output = Output(job, self._records, self._buffer, lambda: epoch(self._reactor), self._results)
         child, protocol, tree, pid = self._start(spec, Launch(path, [spec.name, *spec.args], env, spec.workdir), output)
         job.attached(tree, pid)
         cut = False
@@ -245,6 +250,7 @@ class Processes:
             child.drain()
             output.close()
         finally:
+            output.release()
             job.detached(child.used)
         if gone:
             tree.close()
@@ -333,7 +339,7 @@ class Processes:
     @staticmethod
     def _outcome(protocol: Printing, output: Output, cut: bool) -> Outcome:
         code: Any = protocol.exited.value if protocol.exited.happened else SIGNALLED + signal.SIGKILL
-        return Outcome(
+        outcome = Outcome(
             state=State.SUCCESS if code == 0 else State.ERROR,
             code=code,
             data=output.data,
@@ -343,6 +349,17 @@ class Processes:
             truncated=output.dropped(),
             cut=cut,
         )
+        return without_result(outcome, output.refused) if output.refused else outcome
+
+
+def without_result(outcome: Outcome, reason: str) -> Outcome:
+    """
+    The outcome of a program whose result is not kept. How it was ended from outside says more than that.
+    """
+    said = refusal(TOO_LARGE, f"{reason}; the program has ended with {outcome.code}")
+    if outcome.cut or outcome.code > SIGNALLED:
+        return replace(outcome, data=said.data, level=said.level)
+    return replace(outcome, state=said.state, code=said.code, data=said.data, level=said.level, refused=True)
 
 
 __all__ = ["Processes", "Program", "environment", "locate"]

@@ -9,7 +9,18 @@ from itertools import chain
 from msgspec.structs import replace
 from twisted.logger import Logger
 
-from core0.messages import Level, Rejection, Result, State, encode, printable, rejection
+from core0.messages import (
+    PASSING,
+    RESULT_LEVELS,
+    TOO_LARGE,
+    Level,
+    Rejection,
+    Result,
+    State,
+    encode,
+    printable,
+    rejection,
+)
 from core0.values import Claim, Final
 from core0.waiting import Occurrence
 
@@ -17,6 +28,7 @@ BATCH_BYTES = 8 << 20
 RESULT_BYTES = 64 << 20  # the largest result; a server drops the connection at 512 MB
 SMALL = 4096  # bytes of a result that need not wait behind larger ones
 SHORT = 4096  # bytes of a stream that is cut
+LARGE = 1 << 20  # characters of a program's result that there must be room for
 REMEMBERED_BYTES = 64 << 10  # of a result that is kept in memory once it is written
 FAILED = 500
 
@@ -191,7 +203,10 @@ def _result(result: Result) -> bytes:
     if len(body) > RESULT_BYTES:
         reason = f"the result of {len(body)} bytes is too large: at most {RESULT_BYTES} are kept"
         _log.error("{reason}, of {id!r}", reason=reason, id=result.id)
-        return encode(_instead(result, reason, FAILED))
+        if result.level in RESULT_LEVELS and len(result.data) > LARGE:
+            body = encode(_without_data(result, reason, TOO_LARGE))
+        if len(body) > RESULT_BYTES:
+            body = encode(_instead(result, reason, FAILED))
     return body
 
 
@@ -201,6 +216,16 @@ def _rejection(rejected: Rejected, node: str, now: Callable[[], float]) -> bytes
     except Exception as error:
         _log.failure("the rejection of entry {seq} cannot be written", seq=rejected.seq)
         return encode(rejection(node, None, State.ERROR, printable(str(error)), b"", now()))
+
+
+def _without_data(result: Result, reason: str, code: int) -> Result:
+    """
+    With the reason in the place of what a program gave as its result. One that was ended from outside stays that.
+    """
+    data = encode(printable(reason)).decode()
+    if result.state not in (State.SUCCESS, State.ERROR):
+        return replace(result, data=data, level=Level.RESULT_JSON)
+    return replace(result, data=data, level=Level.RESULT_JSON, state=State.ERROR, code=code)
 
 
 def _instead(result: Result, reason: str, code: int) -> Result:
@@ -229,12 +254,17 @@ def size_of(result: Result) -> int:
 
 def shortened(final: Final) -> Final:
     """
-    With the ends of the streams only; ``truncated`` says so.
+    With the ends of the streams only; ``truncated`` says so. A large result of a program is not cut, but left out.
     """
-    streams, truncated = final.result.streams, final.result.truncated
-    short = tuple(text[-SHORT:] for text in streams)
+    result = final.result
+    short = tuple(text[-SHORT:] for text in result.streams)
     dropped = tuple(
         before + len(text.encode("utf-8", "replace")) - len(kept.encode("utf-8", "replace"))
-        for before, text, kept in zip(truncated, streams, short, strict=True)
+        for before, text, kept in zip(result.truncated, result.streams, short, strict=True)
     )
-    return replace(final, result=replace(final.result, streams=short, truncated=dropped))
+    if result.level in RESULT_LEVELS and len(result.data) > LARGE:
+        reason = (
+            f"there is no memory for the result of {len(result.data)} characters: too many others wait, or are kept"
+        )
+        result = _without_data(result, reason, PASSING)
+    return replace(final, result=replace(result, streams=short, truncated=dropped))

@@ -21,7 +21,7 @@ from core0.messages import (
 )
 from core0.redis import keys
 from core0.redis.ledger import Ledger
-from core0.redis.outbox import RESULT_BYTES, SHORT
+from core0.redis.outbox import LARGE, RESULT_BYTES, SHORT
 from core0.values import Claim, Final
 from tests.contract.answers import AnswerContract
 from tests.contract.ledger import NODE, ONE, OTHER, ClaimContract, final, rejected
@@ -234,6 +234,45 @@ class ValkeyLedgerTests(ClaimContract, AnswerContract, ValkeyCase):
         self.assertEqual([SHORT, SHORT], [len(text) for text in found.streams])
         self.assertTrue(found.streams[0].endswith("xend"))
         self.assertEqual((7 + 9003 - SHORT, (5000 - SHORT) * 2), found.truncated)
+
+    async def test_short_of_result(self) -> None:
+        """
+        On such a server a large result of a program is left out, with the reason; one of a megabyte is kept whole.
+        """
+        self.real.spare = lambda size: True
+        for seq, size in ((1, LARGE), (2, LARGE + 1)):
+            self.take(seq)
+            outcome = Outcome(data="x" * size, level=21, streams=(b"out\n", b""))
+            result = result_of(Command(command="x"), str(seq), outcome, container=0, starttime=1, time=2, runs=1)
+            await self.finish(Final(seq, str(seq), ONE, result))
+        kept, left_out = self.results("1")[0], self.results("2")[0]
+        self.assertEqual((State.SUCCESS, LARGE, 21), (kept.state, len(kept.data), kept.level))
+        self.assertEqual(
+            (State.ERROR, 503, 20, "out\n"), (left_out.state, left_out.code, left_out.level, left_out.streams[0])
+        )
+        self.assertIn("no memory", json.loads(left_out.data))
+
+    async def test_result_too_large(self) -> None:
+        """
+        A program's result that is too large once it is JSON is left out, with the reason; its streams are kept.
+        """
+        self.take(1)
+        outcome = Outcome(data="\x01" * (RESULT_BYTES // 6), level=21, streams=(b"out\n", b""))
+        result = result_of(Command(command="x"), "a", outcome, container=0, starttime=1, time=2, runs=1)
+        await self.finish(Final(1, "a", ONE, result))
+        found = self.results()[0]
+        self.assertEqual((State.ERROR, 413, 20, "out\n"), (found.state, found.code, found.level, found.streams[0]))
+        self.assertIn("too large", json.loads(found.data))
+
+    async def test_older_digest(self) -> None:
+        """
+        An entry that an older core0 has claimed with another digest of the same content may still run.
+        """
+        self.take(1)
+        self.assertEqual([True], list(await self.ledger.claim([Claim(1, "a", ONE)])))
+        self.assertEqual([True], list(await self.ledger.claim([Claim(1, "a", OTHER)])))
+        await self.finish(final(1, digest=OTHER))
+        self.assertEqual((1, set()), (len(self.results()), self.unfinished()))
 
     async def test_bounded_rejections(self) -> None:
         """

@@ -74,9 +74,18 @@ class RunTests(CorectlTestCase):
         """
         Messages for people come out on stderr, results on stdout at the end, others not at all.
         """
-        done = self.sh("echo 20::[1]; echo plain; for level in 3 4 5 6 7 8 9 10 11; do echo $level::text $level; done")
-        err = "".join(f"text {level}\n" for level in (3, 4, 7, 8, 9))
+        script = "echo 20::[1]; echo plain; for level in 2 3 4 5 6 7 8 9 10 11; do echo $level::text $level; done"
+        done = self.sh(script, "--messages")
+        err = "".join(f"text {level}\n" for level in (2, 3, 4, 7, 8, 9))
         self.assert_done(done, 0, b"plain\n[1]\n", err.encode())
+
+    def test_no_levels(self) -> None:
+        """
+        Unless messages are asked for, no line is one: what grep finds comes out as it was.
+        """
+        text = b"one\n:param x: y\n20::x\n7:::z\nlast\n"
+        found = b"".join(b"%d:%s\n" % (number, line) for number, line in enumerate(text.split(b"\n")[:-1], 1))
+        self.assert_done(self.corectl("run", "--stdin", "-", "grep", "-n", "", stdin=text), 0, found)
 
     def test_exit_status(self) -> None:
         """

@@ -87,9 +87,9 @@ class OutputTests(DaemonTestCase):
 
     def test_messages_are_apart(self) -> None:
         """
-        Lines with a level are not part of the streams, and those that only look like it are.
+        Lines with a level above 2 are not part of the streams, and those that only look like it are.
         """
-        levels = [*range(1, 12), 20, 21, 22, 23, 30]
+        levels = [*range(3, 12), 20, 21, 22, 23, 30]
         messages = "".join(f"echo '{level}::message'; echo '{level}::message' >&2\n" for level in levels)
         plain = ["a", "12::x", "24::x", "0::x", "01::x", "3:x", " 3::x", "x 3::x", "3 ::x"]
         result = self.run_sh(messages.join(f"echo '{line}'\n" for line in plain))

@@ -15,6 +15,7 @@ from core0.agent import in_pool
 from core0.corex import fill
 from core0.facts.space import Gauge, Space
 from core0.jobs.process import Processes
+from core0.jobs.results import ResultBuffers
 from core0.jobs.tagged import TaggedTrees
 from core0.reaper import Reaper
 from core0.spawn import Surroundings
@@ -101,6 +102,7 @@ class ThreadTests(SynchronousTestCase):
             MemoryRecords(),
             partial(in_pool, reactor, pool),  # type: ignore[arg-type]
             kill_grace=1.0,
+            results=ResultBuffers(1, 1),
             buffer=1024,
             env={},
         )

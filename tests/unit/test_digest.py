@@ -20,6 +20,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "recurring_period": st.sampled_from([0, 1, 2.5]),
     "log_levels": st.lists(st.integers(1, 3), max_size=2),
     "stream": st.booleans(),
+    "messages": st.booleans(),
     "tags": st.sampled_from(["", "x", ["x"], ["x", "y"]]),
     "arguments": st.fixed_dictionaries(
         {"name": st.sampled_from(["a", "b"])},
@@ -37,6 +38,7 @@ DEFAULTS = {
     "max_restart": 0,
     "recurring_period": 0.0,
     "stream": False,
+    "messages": True,
     "tags": [],
 }
 
@@ -85,6 +87,14 @@ class DigestTests(SynchronousTestCase):
         arguments = {"count": 0, "env": None, **content["arguments"]}
         found = {**DEFAULTS, "max_time": 0, "log_levels": None, **content, "arguments": arguments}
         return found
+
+    def test_lasting(self) -> None:
+        """
+        A field that is added later changes no digest where it has its default: those that are in a store still count.
+        """
+        before = "33470f0211fda49bcc506edd0711591e0873bb8b5891a8132ad91ba65b94526b"
+        for more in ({}, {"messages": None}, {"messages": True}):
+            self.assertEqual(before, self.digest({"command": "a", "arguments": {"name": "a"}, **more}))
 
     def test_no_levels(self) -> None:
         """

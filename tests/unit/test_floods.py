@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from core0.jobs.levels import Levels
 from core0.jobs.output import EXPENSIVE, MAX_WORD, Output, Printing
+from core0.jobs.results import ResultBuffers
 from core0.records import BURST, Records
 from tests.fakes import MemoryRecords
 from tests.unit.test_records import Sink
@@ -22,7 +23,7 @@ from tests.work import make_job
 
 LINES = st.lists(
     st.sampled_from(
-        [b"3::a\n", b"3::\n", b"2::b\n", b"20::r\n", b"9::c\n", b"10::d\n", b"3:::\nx\n:::\n", b"plain\n", b"3::"]
+        [b"3::a\n", b"3::\n", b"4::b\n", b"20::r\n", b"9::c\n", b"10::d\n", b"3:::\nx\n:::\n", b"plain\n", b"3::"]
     )
 )
 
@@ -43,7 +44,7 @@ class FloodTests(SynchronousTestCase):
         Have this printed while there is so much room.
         """
         self.records.left = room
-        output = Output(make_job("a", **fields), self.records, 1000, lambda: 5.5)
+        output = Output(make_job("a", **fields), self.records, 1000, lambda: 5.5, ResultBuffers(1000, 1000))
         output.feed(1, data)
         output.close()
         return output
@@ -140,7 +141,7 @@ class SampleTests(SynchronousTestCase):
             parts = ["k", "1", "c", "tag"]
             parts[number] = "é" * (MAX_WORD // 2) + "x"
             records = MemoryRecords()
-            output = Output(make_job("a", log_levels=[10]), records, 10_000, lambda: 5.5)
+            output = Output(make_job("a", log_levels=[10]), records, 10_000, lambda: 5.5, ResultBuffers(1000, 1000))
             output.feed(1, "10::{}:{}|{}|{}\n".format(*parts).encode())
             self.assertEqual((0, 1), (len(records.samples), len(records.logs)))
 

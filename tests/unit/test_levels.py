@@ -18,8 +18,9 @@ from core0.messages import Level
 KIB = 1 << 10
 MIB = 1 << 20
 
-Event = tuple[int, bytes, int]
+Event = tuple[int, bytes, int] | tuple[int, bytes]  # a message, or text of level 1 or 2
 Events = list[bytes | Event]
+BEYOND = 3  # bytes by which results may be larger than other messages
 
 
 def parse(pieces: Iterable[bytes], limit: int = MIB) -> Events:
@@ -36,11 +37,32 @@ def parse(pieces: Iterable[bytes], limit: int = MIB) -> Events:
         else:
             events.append(run)
 
-    levels = Levels(plain, lambda level, text, dropped: events.append((level, text, dropped)), limit)
+    def output(level: int, run: bytes) -> None:
+        assert run
+        add_output(events, level, run)
+
+    levels = Levels(
+        plain,
+        lambda level, text, dropped: events.append((level, text, dropped)),
+        limit,
+        output=output,
+        fits=lambda size: size <= limit + BEYOND,
+    )
     for piece in pieces:
         levels.feed(piece)
     levels.close()
     return events
+
+
+def add_output(events: Events, level: int, run: bytes) -> None:
+    """
+    Neighbouring texts of the same level are one.
+    """
+    last = events[-1] if events else None
+    if isinstance(last, tuple) and len(last) == 2 and last[0] == level:
+        events[-1] = (level, last[1] + run)
+    else:
+        events.append((level, run))
 
 
 def measure(pieces: Iterable[bytes], limit: int) -> int:
@@ -65,30 +87,37 @@ def line_by_line(data: bytes, limit: int = MIB) -> Events:
     runs: list[bytes] = []
     block: tuple[int, list[bytes]] | None = None
 
-    def message(level: int, text: bytes) -> None:
+    def message(level: int, raw: bytes) -> None:
         if runs:
             events.append(b"".join(runs))
             runs.clear()
-        events.append((level, text[:limit], max(len(text) - limit, 0)))
+        text = raw.removesuffix(b"\n")
+        if level <= 2:
+            if raw:
+                add_output(events, level, raw)
+        elif level >= 20:
+            events.append((level, text, 0) if len(text) <= limit + BEYOND else (level, b"", len(text)))
+        else:
+            events.append((level, text[:limit], max(len(text) - limit, 0)))
 
     for line in re.findall(rb"[^\n]*\n|[^\n]+", data):
         text = line.removesuffix(b"\n")
         if block is not None:
             if text == b":::":
-                message(block[0], b"\n".join(block[1]))
+                message(block[0], b"".join(block[1]))
                 block = None
             else:
-                block[1].append(text)
+                block[1].append(line)
             continue
         number, colons, rest = text.partition(b"::")
         if not colons or number not in {str(level.value).encode() for level in Level}:
             runs.append(line)
         elif rest.startswith(b":"):
-            block = int(number), [rest[1:]]
+            block = int(number), [line[len(number) + 3 :]]
         else:
-            message(int(number), rest)
+            message(int(number), line[len(number) + 2 :])
     if block is not None:
-        message(block[0], b"\n".join(block[1]))
+        message(block[0], b"".join(block[1]))
     if runs:
         events.append(b"".join(runs))
     return events
@@ -139,7 +168,8 @@ class LevelsTests(SynchronousTestCase):
         """
         for number in range(2100):
             line = b"%d::x\n" % number
-            expected: Events = [(number, b"x", 0)] if number in list(Level) else [line]
+            message: Event = (number, b"x\n") if number <= 2 else (number, b"x", 0)
+            expected: Events = [message] if number in list(Level) else [line]
             self.assertEqual(expected, parse([line]))
 
     def test_no_level(self) -> None:
@@ -152,9 +182,18 @@ class LevelsTests(SynchronousTestCase):
 
     def test_first_two_levels(self) -> None:
         """
-        Levels 1 and 2 with a prefix are messages like the others.
+        Lines of level 1 and 2 are output of that number, newlines included, of any length.
         """
-        self.assertEqual([(1, b"out", 0), (2, b"err", 0)], parse([b"1::out\n2::err\n"]))
+        self.assertEqual([(1, b"out\n"), (2, b"err\n"), b"x"], parse([b"1::out\n2::err\nx"]))
+        self.assertEqual([(1, b"a\nb\n\nc")], parse([b"1::a\n1:::b\n\n:::\n1::", b"c"], 0))
+        self.assertEqual([(2, b"abc\n"), b"d\n", (2, b"e")], parse([b"2::", b"ab", b"c\nd\n2:::e"], 1))
+
+    def test_whole_results(self) -> None:
+        """
+        A result is kept whole, or not at all; how long it was is known.
+        """
+        self.assertEqual([(20, b"1234567", 0), (21, b"", 8)], parse([b"20::1234567\n21:::1234", b"\n678\n:::\n"], 4))
+        self.assertEqual([(20, b"", 9), (20, b"12", 0)], parse([b"20::1", b"23456789\n", b"20::12"], 4))
 
     def test_block(self) -> None:
         """

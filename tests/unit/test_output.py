@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from core0.interfaces import IRecords
 from core0.jobs.job import Job
-from core0.jobs.output import MAX_RECORD, Output
+from core0.jobs.output import MAX_MESSAGE, MAX_RECORD, Output
+from core0.jobs.results import ResultBuffers
 from tests.fakes import MemoryRecords
 from tests.work import make_job
 
@@ -30,6 +31,7 @@ class OutputTests(SynchronousTestCase):
         Records that are kept in memory.
         """
         self.records = MemoryRecords()
+        self.buffers = ResultBuffers(20, 50)
         self.watched: list[str] = []
 
     def print(self, *pieces: bytes | tuple[int, bytes], limit: int = 1000, **fields: Any) -> Output:
@@ -42,7 +44,7 @@ class OutputTests(SynchronousTestCase):
         """
         Have these printed by a job.
         """
-        output = Output(job, self.records, limit, lambda: 5.5)
+        output = Output(job, self.records, limit, lambda: 5.5, self.buffers)
         for piece in pieces:
             fd, data = piece if isinstance(piece, tuple) else (OUT, piece)
             output.feed(fd, data)
@@ -98,10 +100,71 @@ class OutputTests(SynchronousTestCase):
 
     def test_long_result(self) -> None:
         """
-        A result longer than the limit is cut, and counted with what its stream lost.
+        A result larger than the streams may be is kept whole, beyond its own limit not at all, and it is said why.
         """
         output = self.print(b"20::0123456789abc\nxy\n", limit=10)
-        self.assertEqual(("0123456789", (3, 0)), (output.data, output.dropped()))
+        self.assertEqual(
+            ("0123456789abc", 20, (0, 0), ""), (output.data, output.level, output.dropped(), output.refused)
+        )
+        output = self.print(b"20::1\n20:::" + b"x" * 20, b"\n", b"\n:::\nxy\n", limit=10)
+        self.assertEqual(("", 0, (21, 0), b"xy\n"), (output.data, output.level, output.dropped(), output.tails()[0]))
+        self.assertIn("21 bytes: at most 20 are kept", output.refused)
+
+    def test_last_result(self) -> None:
+        """
+        A later result that is kept makes up for one that is not.
+        """
+        output = self.print(b"20::" + b"x" * 21 + b"\n", b"20::y\n", limit=10)
+        self.assertEqual(("y", 20, ""), (output.data, output.level, output.refused))
+
+    def test_results_of_many(self) -> None:
+        """
+        Results of all jobs together have so much memory, and give it back.
+        """
+        piece = b"20::" + b"x" * 20 + b"\n"
+        first = self.print(piece, piece, piece, (ERR, piece), limit=10)
+        self.print(piece, piece, piece, limit=10)
+        third = self.print(piece, limit=10)
+        self.assertIn("no memory", third.refused)
+        first.release()
+        self.assertEqual("", self.print(piece, limit=10).refused)
+
+    def test_large_result_is_no_record(self) -> None:
+        """
+        A result too large for a record is counted instead; no record has half of it.
+        """
+        self.buffers = ResultBuffers(4 * MAX_MESSAGE, 8 * MAX_MESSAGE)
+        output = self.print(b"20::" + b"x" * MAX_MESSAGE + b"\n", b"20::" + b"x" * (MAX_MESSAGE + 1), log_levels=[20])
+        self.assertEqual((1, 1), (len(self.records.logs), self.records.dropped))
+        self.assertEqual(MAX_MESSAGE + 1, len(output.data))
+
+    def test_prefixed(self) -> None:
+        """
+        Lines with level 1 or 2 go to the stream of that number, whichever pipe they came by, and to its records.
+        """
+        output = self.print(b"a\n2::to stderr\n1:::b\nc\n:::\n", (ERR, b"1::to stdout\noops\n2::x"), log_levels=[1, 2])
+        self.assertEqual((b"a\nb\nc\nto stdout\n", b"to stderr\noops\nx"), output.tails())
+        self.assertEqual(
+            [(1, "a"), (2, "to stderr"), (1, "b"), (1, "c"), (1, "to stdout"), (2, "oops"), (2, "x")],
+            [(level, text) for _, level, text in self.records.logs],
+        )
+
+    def test_prefixed_flood(self) -> None:
+        """
+        They are part of the streams also where there is no room for records.
+        """
+        self.records.left = 0
+        output = self.print(b"1::a\n" * 1000 + b"2::b\n" * 1000)
+        self.assertEqual((b"a\n" * 500, b"b\n" * 500), output.tails())
+
+    def test_no_messages(self) -> None:
+        """
+        Without messages everything is output, as it came.
+        """
+        data = b"1::a\n20::b\n9:::c\n10::d:1|c\n7::"
+        output = self.print(data, (ERR, b"2::x\n3"), messages=False)
+        self.assertEqual((data, b"2::x\n3"), output.tails())
+        self.assertEqual(("", 0, "", []), (output.data, output.level, output.critical, self.records.samples))
 
     def test_no_utf8(self) -> None:
         """
@@ -230,7 +293,8 @@ class OutputTests(SynchronousTestCase):
         pieces = [bytes([byte]) for byte in out], [(ERR, bytes([byte])) for byte in err]
         cut = self.print(*pieces[0], *pieces[1], limit=limit, stream=True)
         for output in (whole, cut):
-            for kept in (*output.tails(), output.data.encode()):
-                self.assertLessEqual(len(kept), limit * 3)  # of one byte that is no UTF-8 come three
+            self.assertTrue(all(len(tail) <= limit for tail in output.tails()))
+            self.assertLessEqual(len(output.data.encode()), 3 * max(limit, 20))  # of one that is no UTF-8 come three
+            output.release()
         self.assertEqual((whole.tails(), whole.dropped()), (cut.tails(), cut.dropped()))
         self.assertEqual((whole.data, whole.level, whole.critical), (cut.data, cut.level, cut.critical))

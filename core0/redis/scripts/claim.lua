@@ -27,7 +27,9 @@ for index = 3, #ARGV, 3 do
             if redis.call('TYPE', 'result:' .. id).ok ~= 'list' then held = false end
         else
             local holder, number = string.match(held, '^%x+ (%S+) (%d+)$')
-            if holder == node and redis.call('HEXISTS', unfinished, number) == 0 then held = false end
+            -- its own, with the digest that an older core0 has made of it
+            local same = holder == node and number == seq
+            if same or (holder == node and redis.call('HEXISTS', unfinished, number) == 0) then held = false end
         end
     end
     if not held or held == own then
