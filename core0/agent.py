@@ -7,7 +7,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, to_builtins
+from msgspec.structs import replace
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -19,12 +20,25 @@ from core0.commands.registry import Registry
 from core0.corex_settings import NO_LIMITS, Limits
 from core0.errors import NoThread, Refusal, Undecodable
 from core0.interfaces import IAgent, ICommand, ICoreReactor, IJob, ILedger, IProcesses, IRecords
-from core0.jobs.job import Job
+from core0.jobs.job import LARGE, Job
 from core0.jobs.manager import KILLED_CODE, Jobs
 from core0.jobs.restart import goes_on, may_retry
 from core0.jobs.sampler import Sampler
 from core0.jobs.usage import Gauge
-from core0.messages import Command, Level, Mark, Message, Outcome, State, checked, refusal, rejection, result_of, shown
+from core0.messages import (
+    Command,
+    Level,
+    Mark,
+    Message,
+    Outcome,
+    State,
+    checked,
+    encode,
+    refusal,
+    rejection,
+    result_of,
+    shown,
+)
 from core0.reading import decode, digest, find_id, read_arguments
 from core0.values import Claim, Entry, Final, Usage
 from core0.waiting import pause
@@ -32,6 +46,7 @@ from core0.waiting import pause
 T = TypeVar("T")
 _NAMELESS = uuid.UUID("0c0e0c0e-b0a7-5c0e-8000-c0e0c0e0c0e0")
 SUCCEEDED, FAILED = 2, 4  # of the last record of live output
+LARGE_FIELD = 1024  # bytes of an argument that is left out then
 CROWDED = 0.05  # seconds before another try to open a file
 
 
@@ -175,6 +190,8 @@ class Agent:
             self._answer(entry, command, id, arguments, self._at_once(adapter))
             return None
         content = digest(command, arguments) if command.id else ""
+        if len(entry.payload) > LARGE:  # not twice
+            command = replace(command, arguments=_shown(arguments))
         return Job(entry.seq, id, command, adapter, arguments, content, size=len(entry.payload))
 
     def _resident(self, id: str) -> Job | None:
@@ -287,6 +304,14 @@ class Agent:
     async def _send(self, job: Job, signal: int) -> None:
         if job.tree is not None:
             await self.processes.signal(job.tree, signal)
+
+
+def _shown(arguments: Struct) -> Raw:
+    """
+    Those that ``process.list`` shows of a job whose arguments are large.
+    """
+    texts = {name: encode(value) for name, value in to_builtins(arguments).items() if value is not None}
+    return Raw(encode({name: Raw(text) for name, text in texts.items() if len(text) <= LARGE_FIELD}))
 
 
 async def in_pool(reactor: ICoreReactor, pool: ThreadPool, work: Callable[..., T], *arguments: Any) -> T:

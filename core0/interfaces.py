@@ -77,7 +77,7 @@ class IJob(Interface):
     seq: int = Attribute("The number of its entry; 0 if it is no client's.")
     id: str = Attribute("The id of its command, the one that it was given if it came without.")
     command: Command = Attribute("As the client sent it.")
-    arguments: Any = Attribute("Typed, as its command declares them.")
+    arguments: Any = Attribute("Typed, as its command declares them; read them before a program is started.")
     runs: int = Attribute("How often it has been started, this run included.")
     tree: "ITree | None" = Attribute("Its processes, while it has any.")
     state: str = Attribute("waiting, starting, running, retrying, sleeping, done.")
@@ -92,6 +92,11 @@ class IJob(Interface):
     def detached(used: "struct_rusage | None" = None) -> None:
         """
         The last of its processes is gone. ``used`` is what the first one, and those that it has waited for, have used.
+        """
+
+    def spent(size: int) -> None:
+        """
+        Its program has been started, and has read so many bytes of what the command gave it.
         """
 
 

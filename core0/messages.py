@@ -13,7 +13,8 @@ from msgspec import Meta, Raw, Struct
 MAX_ID = 1024  # bytes, UTF-8
 TEN_YEARS = 10 * 365 * 86400.0  # no timer needs more, and epoll cannot wait for infinity
 SHOWN = 80  # characters of what a client has sent, in an answer
-PASSING = 503  # the code of refusals that may not last: such a run may be retried
+PASSING = 503  # the code of refusals that may not last
+RETRIED = frozenset({500, PASSING})  # codes of refusals after which a run may be retried
 TOO_LARGE = 413  # the code of results that are not kept
 MAX_SHOWN = 4096  # bytes of a payload on core:rejected
 
@@ -244,7 +245,7 @@ def refusal(code: int, text: str, state: State = State.ERROR) -> Outcome:
     The outcome of a command that core0 refuses, or fails at: the reason in words.
     """
     data = encode(printable(text[:MAX_SHOWN])).decode()
-    return Outcome(state=state, code=code, data=data, level=Level.RESULT_JSON, refused=code != PASSING)
+    return Outcome(state=state, code=code, data=data, level=Level.RESULT_JSON, refused=code not in RETRIED)
 
 
 def checked(outcome: object) -> Outcome:

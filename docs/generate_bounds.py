@@ -84,8 +84,13 @@ def _jobs() -> Iterator[Row]:
     )
     yield (
         "Commands that wait in core0, ``[jobs] waiting``",
-        f"{_JOBS.waiting:,}, or {size(manager.MAX_WAITING_BYTES)} of payload",
+        f"{_JOBS.waiting:,}",
         "they stay in their lists",
+    )
+    yield (
+        "Payloads of all commands in core0, live ones included",
+        size(manager.MAX_PAYLOAD_BYTES),
+        "the rest stays in its lists",
     )
     yield (
         "Looks for urgent commands then",

@@ -43,11 +43,12 @@ class Pool:
         try:
             yield connection
         except BaseException:
-            connection.close()
+            connection.close()  # what it was asked may still be under way
             raise
+        else:
+            self._keep(connection)
         finally:
             self._busy.discard(connection)
-            self._keep(connection)
 
     def _keep(self, connection: Connection) -> None:
         if self._closed or len(self._idle) >= MAX_IDLE:
@@ -89,7 +90,6 @@ class Pool:
         connections = [*self._idle, *self._busy]
         self._idle.clear()
         for connection in connections:
-            if connection.alive:
-                gone = connection.lost()
-                connection.close()
-                await gone
+            gone = connection.lost()
+            connection.close()
+            await gone

@@ -47,13 +47,16 @@ class Bash(BaseCommand):
         """
         Run it to its end.
         """
-        given: BashArguments = job.arguments
-        script, stdin = given.script, given.stdin
-        if not script:
-            return await self._processes.run(Program(_shell(), stdin=stdin), job)
-        if stdin is None and len(script.encode()) > MAX_ARGUMENT:
-            return await self._processes.run(Program(_shell(), stdin=script), job)
-        return await self._processes.run(Program(_shell(), ("-c", script), stdin=stdin), job)
+        return await self._processes.run(_program(job.arguments), job)
+
+
+def _program(given: BashArguments) -> Program:
+    # nothing else is left of what may be large, once that has been read
+    if not given.script:
+        return Program(_shell(), stdin=given.stdin)
+    if given.stdin is None and len(given.script.encode()) > MAX_ARGUMENT:
+        return Program(_shell(), stdin=given.script)
+    return Program(_shell(), ("-c", given.script), stdin=given.stdin)
 
 
 def _shell() -> str:

@@ -98,9 +98,12 @@ class System(BaseCommand):
         """
         Run it to its end.
         """
-        given: SystemArguments = job.arguments
-        program = Program(given.name, given.args or (), given.dir or None, given.env or {}, given.stdin)
-        return await self._processes.run(program, job)
+        return await self._processes.run(_program(job.arguments), job)
+
+
+def _program(given: SystemArguments) -> Program:
+    # nothing else is left of what may be large, once that has been read
+    return Program(given.name, given.args or (), given.dir or None, given.env or {}, given.stdin)
 
 
 def signal_number(signal: int | str | None) -> int | None:

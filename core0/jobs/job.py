@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from core0.errors import Core0Error
 from core0.interfaces import ICommand, IJob
+from core0.jobs.restart import goes_on
 from core0.messages import Command, Outcome, State
 from core0.tree_interfaces import ITree
 from core0.waiting import Occurrence
@@ -40,6 +41,7 @@ NEXT: Mapping[Phase, frozenset[Phase]] = {
     Phase.DONE: frozenset(),
 }
 LIVE = frozenset({Phase.STARTING, Phase.RUNNING})
+LARGE = 64 << 10  # bytes of a payload that is not kept longer than it is needed
 
 
 class CannotMove(Core0Error):
@@ -70,6 +72,7 @@ class Job:
         "due",
         "ended",
         "id",
+        "payloads",
         "phase",
         "pid",
         "protected",
@@ -110,6 +113,7 @@ class Job:
         self.size = size
         self.runs = runs
         self.protected = protected
+        self.payloads: Payloads | None = None
         self.phase = Phase.WAITING
         self.queued = False
         self.verdict: State | None = None
@@ -169,6 +173,15 @@ class Job:
         if self.detached_from is not None:
             self.detached_from(self)
 
+    def spent(self, size: int) -> None:
+        """
+        Its program has been started, and has read so many bytes of its payload. If the job does not run again, what is
+        large is forgotten.
+        """
+        if self.size > LARGE and self.payloads is not None and not goes_on(self.command, self.runs):
+            self.arguments = None
+            self.payloads.shrink(self, size)
+
     def cut(self, verdict: State | None) -> None:
         """
         End the run that is under way; ``verdict`` is how it will have ended, None if that is nobody's business. The
@@ -186,3 +199,39 @@ class Job:
         timer, self.timer = self.timer, None
         if timer is not None and timer.active():
             timer.cancel()
+
+
+class Payloads:
+    """
+    The payloads that jobs hold.
+
+    :ivar size: bytes of all of them.
+    """
+
+    __slots__ = ("size",)
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    def hold(self, job: Job) -> None:
+        """
+        Count that of a job, until it lets go of it.
+        """
+        self.size += job.size
+        job.payloads = self
+
+    def shrink(self, job: Job, size: int) -> None:
+        """
+        A job does not need so many bytes of its payload any more.
+        """
+        size = min(size, job.size)
+        job.size -= size
+        self.size -= size
+
+    def let_go(self, job: Job) -> None:
+        """
+        A job does not need its payload any more; only the first time counts.
+        """
+        if job.payloads is self:
+            self.size -= job.size
+            job.payloads = None

@@ -2,7 +2,7 @@
 The jobs of an agent: who runs, who waits, and what becomes of each.
 """
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec.structs import replace
@@ -16,7 +16,7 @@ from core0.clock import epoch
 from core0.errors import Refusal
 from core0.interfaces import IJobs, ILedger
 from core0.jobs.bookkeeping import Bookkeeping
-from core0.jobs.job import Job, Phase
+from core0.jobs.job import Job, Payloads, Phase
 from core0.jobs.queues import Queues
 from core0.jobs.restart import LONGEST_WAIT, Done, Retry, after_run, goes_on
 from core0.messages import Outcome, State, checked, refusal, shown
@@ -28,7 +28,7 @@ STARTING = 48  # jobs on their way to start at once; the others wait, which take
 START_BUDGET = 0.003  # seconds of a turn spent on starting programs, each some 0.3 ms
 AT_ONCE = 50  # jobs ended in one turn
 DEADLY = frozenset({9, 15})
-MAX_WAITING_BYTES = 256 << 20
+MAX_PAYLOAD_BYTES = 256 << 20  # of all jobs together
 
 
 @implementer(IJobs)
@@ -37,7 +37,7 @@ class Jobs:
     :param limit: jobs that may be live at once; urgent ones do not ask.
     :param waiting: jobs beyond that which are taken and wait.
     :param core: the number that results carry: 0 for a host.
-    :ivar waiting_bytes: of the payloads of jobs that are not live.
+    :ivar payloads: what all jobs hold of their payloads, live ones included.
     """
 
     _log = Logger()
@@ -48,12 +48,12 @@ class Jobs:
         self._limit = limit
         self._waiting = waiting
         self._jobs: dict[str, Job] = {}
-        self._ready: deque[Job] = deque()
+        self._ready: OrderedDict[Job, None] = OrderedDict()  # of thousands any may be killed
         self._queues = Queues()
         self._turns = Turns(clock, START_BUDGET)
         self._starting = 0
         self._pumping = self._stopping = False
-        self.waiting_bytes = 0
+        self.payloads = Payloads()
         self._idle: Occurrence[None] | None = None
         self.live = 0
         self.on_room: Callable[[], None] = lambda: None
@@ -66,7 +66,7 @@ class Jobs:
         """
         How many more commands can be taken.
         """
-        if self.waiting_bytes >= MAX_WAITING_BYTES:
+        if self.payloads.size >= MAX_PAYLOAD_BYTES:
             return 0
         live = min(self.live, self._limit)  # urgent ones beyond it count as waiting: no endless number of them
         return max(0, self._limit - live + self._waiting - (len(self._jobs) - live))
@@ -97,7 +97,7 @@ class Jobs:
         Take on a job; it runs when its turn comes, not before ``due`` (seconds since the epoch).
         """
         self._jobs[job.id] = job
-        self.waiting_bytes += job.size
+        self.payloads.hold(job)
         # the clock may have been set back since that was written down
         wait = min(due - epoch(self._clock), LONGEST_WAIT if job.runs else job.command.recurring_period or 0.0)
         if wait <= 0:
@@ -118,7 +118,7 @@ class Jobs:
             if job.adapter.urgent:
                 self._start(job)
             else:
-                self._ready.append(job)
+                self._ready[job] = None
 
     def _pump(self) -> None:
         """
@@ -129,9 +129,8 @@ class Jobs:
         self._pumping = True
         try:
             while self._ready and self.live < self._limit and self._starting < STARTING and not self._stopping:
-                job = self._ready.popleft()
-                if job.phase == Phase.WAITING:
-                    self._start(job)
+                job, _ = self._ready.popitem(last=False)
+                self._start(job)
         finally:
             self._pumping = False
 
@@ -141,7 +140,6 @@ class Jobs:
         job.move(Phase.STARTING)
         self._starting += 1
         self.live += 1
-        self.waiting_bytes -= job.size
         job.verdict = None
         running = Deferred.fromCoroutine(self._run(job))
         if job.live:
@@ -229,7 +227,6 @@ class Jobs:
         self._changed()
 
     def _later(self, job: Job, seconds: float) -> None:
-        self.waiting_bytes += job.size
         self._books.waits(job, seconds)
         if not self._stopping:
             job.timer = self._clock.callLater(seconds, self._again, job)
@@ -249,6 +246,7 @@ class Jobs:
 
     def _forget(self, job: Job) -> None:
         job.stop_timer()
+        self.payloads.let_go(job)
         if self._jobs.get(job.id) is job:
             del self._jobs[job.id]
         if job.done is not None:
@@ -291,7 +289,7 @@ class Jobs:
         self._pump()
 
     def _take_out(self, job: Job) -> None:
-        self.waiting_bytes -= job.size
+        self._ready.pop(job, None)
         job.stop_timer()
         if not job.runs:
             job.started, job.began = epoch(self._clock), job.ended

@@ -278,12 +278,23 @@ class _Stream:
 class Printing(ProcessProtocol):
     """
     Hands what a program prints to its output, and says when it has ended.
+
+    :param stdin: what it reads; None for nothing.
+    :param spent: called with the size of that, once it has read all, or will read no more.
     """
 
-    def __init__(self, clock: IReactorTime, output: Output, stdin: bytes | None) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        output: Output,
+        stdin: bytes | None,
+        spent: Callable[[int], object] = lambda size: None,
+    ) -> None:
         self._clock = clock
         self._output = output
         self._stdin = stdin
+        self._fed = 0 if stdin is None else len(stdin)
+        self._spent = spent
         self.exited: Occurrence[int] = Occurrence()
         self.closed: Occurrence[None] = Occurrence()
 
@@ -296,6 +307,13 @@ class Printing(ProcessProtocol):
             self.transport.write(self._stdin)  # type: ignore[union-attr]
             self.transport.closeStdin()  # type: ignore[union-attr]
             self._stdin = None
+
+    def childConnectionLost(self, childFD: int) -> None:
+        """
+        Twisted's hook.
+        """
+        if childFD == 0:
+            self._spent(self._fed)
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         """

@@ -4,20 +4,13 @@ Running a program: start it, feed it, read it, end it and all that came of it.
 
 import errno
 import os
-import shutil
 import signal
-import stat
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from threading import Thread
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, TimeoutError
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from core0.clock import epoch
@@ -29,80 +22,19 @@ from core0.interfaces import (
     IRecords,
     ThreadRunner,
 )
+from core0.jobs.lookup import NOT_EXECUTABLE, NOT_FOUND, PATH, Places, Program, environment, locate
 from core0.jobs.output import SIGNALLED, Output, Printing
 from core0.jobs.results import ResultBuffers
 from core0.messages import TOO_LARGE, Outcome, State, refusal
 from core0.reaper import Reaper
 from core0.spawn import Child, Launch, NoDirectory, NotExecuted, Start, Surroundings
 from core0.tree_interfaces import ITree, ITrees
-from core0.waiting import Occurrence, pause, to_the_end, within
+from core0.waiting import pause, to_the_end, within
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-NOT_FOUND = 127
-NOT_EXECUTABLE = 126
 FIRST_LOOK, LAST_LOOK = 0.005, 0.1  # seconds between looks whether a tree is empty
-LOOKERS = 4  # threads that look at what clients name
-ANSWER = 5.0  # seconds in which a file system has to answer
-FRESH = 1.0  # seconds for which it is taken to go on answering
-REMEMBERED = 1000
-USUAL = ("/", "", PATH)
 BAD_DIRECTORY = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG, errno.EXDEV)
 UNEXECUTABLE = (errno.EACCES, errno.EPERM, errno.ETXTBSY, errno.ELOOP, errno.EINVAL, errno.ELIBBAD)
 UNKILLABLE = 10.0  # seconds after KILL; what is left then hangs in the kernel
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """
-    What to run: ``name`` is looked up in the PATH of ``env`` unless it holds a slash; ``env`` is added to a minimal
-    environment; ``directory`` None for the root directory; ``stdin`` None for none.
-    """
-
-    name: str
-    args: Sequence[str] = ()
-    directory: str | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
-    stdin: str | None = None
-
-    @property
-    def workdir(self) -> str:
-        """
-        Where it starts, absolute: core0's own working directory is nobody's business.
-        """
-        return os.path.join("/", self.directory or "")
-
-
-def environment(*extra: Mapping[str, str]) -> dict[str, str]:
-    """
-    The environment of a job: nothing of core0's own. Of the same variable the last one counts.
-    """
-    env = {"PATH": PATH, "LANG": "C.UTF-8"}
-    for each in extra:
-        env |= each
-    return env
-
-
-def locate(program: Program, env: Mapping[str, str]) -> str:
-    """
-    The file to execute. It is found, or not, in the same way with and without a directory.
-
-    :raises Refusal: 400, the directory is none; 127, there is no such program; 126, it is not executable.
-    """
-    directory = program.workdir
-    if not os.path.isdir(directory) or not os.access(directory, os.X_OK):
-        raise Refusal(400, f"arguments.dir: expected an existing directory that can be entered, got {directory!r}")
-    if "/" in program.name:
-        path: str | None = os.path.join(directory, program.name)
-        found = os.path.exists(path)  # type: ignore[arg-type]
-    else:
-        folders = [os.path.join(directory, folder) for folder in env["PATH"].split(":")]
-        path = shutil.which(program.name, path=":".join(folders))
-        found = path is not None or any(os.path.exists(os.path.join(folder, program.name)) for folder in folders)
-    if not found:
-        raise Refusal(NOT_FOUND, f"cannot run {program.name!r}: no such program; check arguments.name and PATH")
-    if path is None or not os.access(path, os.X_OK) or not stat.S_ISREG(os.stat(path).st_mode):
-        raise Refusal(NOT_EXECUTABLE, f"cannot run {program.name!r}: it is not an executable file")
-    return path
 
 
 def _why_not(error: OSError, program: Program) -> Refusal:
@@ -123,71 +55,6 @@ def _why_not(error: OSError, program: Program) -> Refusal:
         if error.errno in UNEXECUTABLE:
             return Refusal(NOT_EXECUTABLE, f"cannot run {program.name!r}: {error.strerror}")
     return Refusal(503, f"cannot run {program.name!r} now: {error.strerror}")
-
-
-class Places:
-    """
-    Finds programs. Where a client names a directory or a file, a thread looks first whether its file system answers at
-    all: one that hangs would take the reactor with it.
-    """
-
-    def __init__(self, reactor: ICoreReactor) -> None:
-        self._reactor = reactor
-        self._pool = _Daemons(0, LOOKERS, "core0-places")
-        self._pool.start()
-        self._answered: dict[tuple[str, str, str], float] = {}
-        self._asked: dict[Occurrence[Any], float] = {}
-
-    async def locate(self, program: Program, env: Mapping[str, str]) -> str:
-        """
-        As :func:`locate`.
-
-        :raises Refusal: 503, the file system does not answer.
-        """
-        key = (program.workdir, program.name if "/" in program.name else "", env["PATH"])
-        if key != USUAL and self._answered.get(key, -FRESH) + FRESH <= self._reactor.seconds():
-            await self._ask(program, env)
-            if len(self._answered) >= REMEMBERED:
-                self._answered.clear()
-            self._answered[key] = self._reactor.seconds()
-        return locate(program, env)
-
-    async def _ask(self, program: Program, env: Mapping[str, str]) -> None:
-        now = self._reactor.seconds()
-        place = program.name if program.name.startswith("/") else program.workdir
-        silent = Refusal(503, f"cannot run {program.name!r} now: the file system of {place!r} does not answer")
-        if sum(asked + ANSWER <= now for asked in self._asked.values()) >= LOOKERS:
-            raise silent
-        answer: Occurrence[Any] = Occurrence()
-        self._asked[answer] = now
-        try:
-            deferToThreadPool(self._reactor, self._pool, _look, program, env).addBoth(self._heard, answer)
-        except RuntimeError as error:
-            del self._asked[answer]
-            raise NoThread from error
-        try:
-            await within(self._reactor, ANSWER, answer.wait())
-        except TimeoutError as error:
-            raise silent from error
-
-    def _heard(self, _: object, answer: Occurrence[Any]) -> None:
-        del self._asked[answer]
-        answer.happen(None)
-
-
-class _Daemons(ThreadPool):
-    """
-    Threads that do not hold up the end of core0 when they hang.
-    """
-
-    threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment] # it is called like the class
-
-
-def _look(program: Program, env: Mapping[str, str]) -> None:
-    try:
-        locate(program, env)
-    except (Refusal, OSError):
-        pass  # it is an answer
 
 
 @implementer(IProcesses)
@@ -238,8 +105,10 @@ class Processes:
         env = environment(self._env, spec.env)
         path = await self._places.locate(spec, env)
         output = Output(job, self._records, self._buffer, lambda: epoch(self._reactor), self._results)
-        child, protocol, tree, pid = self._start(spec, Launch(path, [spec.name, *spec.args], env, spec.workdir), output)
+        launch = Launch(path, [spec.name, *spec.args], env, spec.workdir)
+        child, protocol, tree, pid = self._start(spec, launch, output, job.spent)
         job.attached(tree, pid)
+        job.spent(0)
         cut = False
         try:
             await protocol.exited.wait()
@@ -262,15 +131,18 @@ class Processes:
         """
         await self._in_thread(tree.signal, number)
 
-    def _start(self, program: Program, launch: Launch, output: Output) -> tuple[Child, Printing, ITree, int]:
-        protocol = Printing(self._reactor, output, None if program.stdin is None else program.stdin.encode())
+    def _start(
+        self, program: Program, launch: Launch, output: Output, spent: Callable[[int], object]
+    ) -> tuple[Child, Printing, ITree, int]:
+        stdin = program.take_stdin()
+        protocol = Printing(self._reactor, output, stdin, spent)
         started: list[tuple[int, ITree]] = []
 
         def around(start: Start) -> int:
             started.append(self._trees.spawn(start))
             return started[0][0]
 
-        pipes: dict[int, int | str] = {0: self._null if program.stdin is None else "w", 1: "r", 2: "r"}
+        pipes: dict[int, int | str] = {0: self._null if stdin is None else "w", 1: "r", 2: "r"}
         try:
             child = Child(self._reactor, self._reaper, self._surroundings, protocol, launch, pipes, around)
         except OSError as error:
@@ -362,4 +234,4 @@ def without_result(outcome: Outcome, reason: str) -> Outcome:
     return replace(outcome, state=said.state, code=said.code, data=said.data, level=said.level, refused=True)
 
 
-__all__ = ["Processes", "Program", "environment", "locate"]
+__all__ = ["NOT_FOUND", "PATH", "Processes", "Program", "environment", "locate"]

@@ -2,7 +2,7 @@
 Serial queues: of the jobs that name the same queue, one at a time has the turn.
 """
 
-from collections import deque
+from collections import OrderedDict
 
 from core0.jobs.job import Job
 
@@ -13,7 +13,7 @@ class Queues:
     """
 
     def __init__(self) -> None:
-        self._queues: dict[str, deque[Job]] = {}
+        self._queues: dict[str, OrderedDict[Job, None]] = {}  # of thousands any may leave at once
 
     def enter(self, job: Job) -> bool:
         """
@@ -22,8 +22,8 @@ class Queues:
         name = job.command.queue
         if not name:
             return True
-        queue = self._queues.setdefault(name, deque())
-        queue.append(job)
+        queue = self._queues.setdefault(name, OrderedDict())
+        queue[job] = None
         job.queued = True
         return len(queue) == 1
 
@@ -36,12 +36,9 @@ class Queues:
             return None
         job.queued = False
         queue = self._queues[name]
-        had_turn = queue[0] is job
-        if had_turn:
-            queue.popleft()
-        else:
-            queue.remove(job)
+        had_turn = next(iter(queue)) is job
+        del queue[job]
         if not queue:
             del self._queues[name]
             return None
-        return queue[0] if had_turn else None
+        return next(iter(queue)) if had_turn else None

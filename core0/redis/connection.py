@@ -63,7 +63,7 @@ class Connection(txredisapi.SubscriberProtocol):  # type: ignore[misc] # txredis
     def __init__(self, on_message: Callable[[Any], None] | None = None) -> None:
         super().__init__(charset=None, convertNumbers=False)
         self._on_message = on_message
-        self._alive = False
+        self._alive = self._closed = False
         self._asked = self._answered = 0
         self._seen = 0
         self._write_at_once: Callable[[], object] | None = None
@@ -89,7 +89,7 @@ class Connection(txredisapi.SubscriberProtocol):  # type: ignore[misc] # txredis
         """
         Whether commands can be sent.
         """
-        return self._alive
+        return self._alive and not self._closed
 
     def replyReceived(self, reply: Any) -> None:
         """
@@ -116,7 +116,7 @@ class Connection(txredisapi.SubscriberProtocol):  # type: ignore[misc] # txredis
         :raises Lost: the connection is gone, or went before the reply; the command may have been carried out.
         :raises ReplyError: the server refused it.
         """
-        if not self._alive:
+        if not self.alive:
             raise Lost("not connected")
         # packed in C: txredisapi's own execute_command takes 20 times as long for a batch
         self.transport.write(hiredis.pack_command(words))  # type: ignore[arg-type] # it takes any tuple of these
@@ -146,6 +146,7 @@ class Connection(txredisapi.SubscriberProtocol):  # type: ignore[misc] # txredis
         """
         Close it at once; what is under way fails with :class:`Lost`.
         """
+        self._closed = True  # its transport says so only in the reactor's next turn
         if self.transport is not None:
             self.transport.abortConnection()
 

@@ -14,7 +14,7 @@ from core0.redis import keys
 from core0.redis.connection import Connection, Lost, ReplyError
 from core0.redis.link import Link
 from core0.redis.script import SAMPLE
-from core0.redis.window import Window
+from core0.redis.window import Window, Windows
 from core0.redis.writer import Writer
 from core0.waiting import pause
 
@@ -41,7 +41,7 @@ class RecordWriter(Writer):
         self._kept = Window(most, most * RECORD)
         self._logs: list[bytes] = []
         self._streams: dict[str, list[bytes]] = {}
-        self._live: dict[str, Window] = {}
+        self._live = Windows(lambda: Window(keys.MAX_STREAM, keys.MAX_STREAM * RECORD), life)
         self._over: list[str] = []
         self._samples: list[tuple[str, Mapping[str, Any], float]] = []
         self._count = 0
@@ -112,17 +112,18 @@ class RecordWriter(Writer):
         if dropped:
             logs.append(self.tell_dropped(dropped, "Redis"))
         sent: list[Deferred[Any]] = []
+        now = self._clock.seconds()
         if logs:
             sent.append(connection.command("RPUSH", keys.LOGS, *logs))
             sent.append(connection.command("LTRIM", keys.LOGS, -self._kept.add(len(logs), sum(map(len, logs))), -1))
         for job, lines in streams.items():
             key = keys.stream(job)
             sent.append(connection.command("RPUSH", key, *lines))
-            kept = self._live.setdefault(job, Window(keys.MAX_STREAM, keys.MAX_STREAM * RECORD))
+            kept = self._live.get(job, now)
             sent.append(connection.command("LTRIM", key, -kept.add(len(lines), sum(map(len, lines))), -1))
             sent.append(connection.command("EXPIRE", key, self._life))
         for job in over:
-            self._live.pop(job, None)
+            self._live.remove(job)
         for first in range(0, len(samples), SAMPLES):
             words: list[Any] = [keys.MAX_SAMPLES]
             for job, fields, life in samples[first : first + SAMPLES]:

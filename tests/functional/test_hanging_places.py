@@ -11,8 +11,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from core0.errors import Refusal
-from core0.jobs import process
-from core0.jobs.process import ANSWER, FRESH, LOOKERS, Places, Program, environment
+from core0.jobs import lookup
+from core0.jobs.lookup import ANSWER, FRESH, LOOKERS, Places, Program, environment
 from tests.daemon import eventually
 
 
@@ -56,14 +56,14 @@ class PlacesTests(SynchronousTestCase):
         self.going.set()
         self.addCleanup(self.going.set)
         self.looks = 0
-        look = process._look
+        look = lookup._look
 
         def slow(*arguments: Any) -> None:
             self.looks += 1
             self.going.wait(60)
             look(*arguments)
 
-        self.patch(process, "_look", slow)
+        self.patch(lookup, "_look", slow)
 
     def locate(self, name: str, directory: str | None = None) -> "Deferred[str]":
         """

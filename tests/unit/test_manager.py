@@ -2,6 +2,9 @@
 Who runs, who waits, and what becomes of each job.
 """
 
+import gc
+from weakref import ref
+
 from twisted.internet.defer import CancelledError
 from zope.interface.verify import verifyObject
 
@@ -76,9 +79,9 @@ class RunningTests(JobsCase):
 
     def test_raises(self) -> None:
         """
-        A command that breaks is answered with 500 and not tried again; what broke is for the log alone.
+        A command that breaks is answered with 500; what broke is for the log alone.
         """
-        self.submit("a", max_restart=3)
+        self.submit("a")
         self.end("a", RuntimeError("secret"))
         result = self.result("a")
         self.assertEqual((State.ERROR, 500, 20), (result.state, result.code, result.level))
@@ -213,39 +216,94 @@ class LimitTests(JobsCase):
 
     def test_bytes(self) -> None:
         """
-        The payloads of waiting jobs have a limit of their own, those of live jobs do not count.
+        All payloads together have a limit of their own, whether their jobs are live or wait.
         """
-        for id in "ab":
-            self.submit(id, size=300 << 20)
+        self.submit("a", size=200 << 20)
+        self.submit("b", size=1)
         self.assertEqual(3, self.jobs.room())
-        self.submit("c", size=255 << 20)
+        self.submit("c", size=55 << 20)
         self.assertEqual(2, self.jobs.room())
         self.submit("d", size=1 << 20)
         self.assertEqual(0, self.jobs.room())
         self.kill("d")
         self.assertEqual(2, self.jobs.room())
+        self.end("a")
+        self.assertEqual((55 << 20) + 1, self.jobs.payloads.size)
+
+    def test_spent(self) -> None:
+        """
+        What the program of a live job has read is forgotten, and counts no more.
+        """
+        job = self.submit("a", size=300 << 20)
+        self.assertEqual(0, self.jobs.room())
+        job.spent(0)
+        self.assertIsNone(job.arguments)
+        self.assertEqual(0, self.jobs.room())
+        job.spent(299 << 20)
+        self.assertEqual((4, 1 << 20), (self.jobs.room(), self.jobs.payloads.size))
+        job.spent(299 << 20)
+        self.assertEqual(0, self.jobs.payloads.size)
+        self.end("a")
+        self.assertEqual((5, 0), (self.jobs.room(), self.jobs.payloads.size))
+
+    def test_not_spent(self) -> None:
+        """
+        A job that may run again keeps all that it was given, until its last run; a small one to its end.
+        """
+        job = self.submit("a", size=1 << 20, max_restart=1)
+        job.spent(1 << 20)
+        self.assertIsNotNone(job.arguments)
+        self.assertEqual(1 << 20, self.jobs.payloads.size)
+        self.end("a", FAILED)
+        self.clock.advance(1.2)
+        job.spent(1 << 20)
+        self.assertEqual((None, 0), (job.arguments, self.jobs.payloads.size))
+        recurring = self.submit("b", size=1 << 20, recurring_period=1.0)
+        recurring.spent(1 << 20)
+        small = self.submit("c", size=1000)
+        small.spent(1000)
+        self.assertIsNotNone(small.arguments)
+        self.assertEqual((1 << 20) + 1000, self.jobs.payloads.size)
+
+    def test_killed_are_let_go(self) -> None:
+        """
+        Of thousands of jobs that are killed while they wait for room, or for their queue, nothing is kept.
+        """
+        for id in ("a", "b"):
+            self.submit(id)
+        gone = []
+        for number in range(2000):
+            job = self.submit(f"c{number}", queue="" if number % 2 else "q", size=1000)
+            gone.append(ref(job))
+            self.kill(job.id)
+            self.ledger.finals.clear()
+            del job
+        self.assertEqual({"a": "running", "b": "running"}, self.states())
+        gc.collect()
+        self.assertEqual(0, sum(job() is not None for job in gone))
 
     def test_bytes_come_back(self) -> None:
         """
-        The bytes of a job that waited, ran, was tried again, slept or was killed do not stay counted.
+        The bytes of a job count once while it waits, runs, is tried again or sleeps, and not after its end.
         """
         self.submit("a", size=7, max_restart=1, recurring_period=10.0)
-        self.assertEqual(0, self.jobs.waiting_bytes)
+        self.assertEqual(7, self.jobs.payloads.size)
         self.end("a", FAILED)
-        self.assertEqual(7, self.jobs.waiting_bytes)
+        self.assertEqual(7, self.jobs.payloads.size)
         self.clock.advance(1.2)
-        self.assertEqual(0, self.jobs.waiting_bytes)
+        self.assertEqual(7, self.jobs.payloads.size)
         self.end("a")
-        self.assertEqual(7, self.jobs.waiting_bytes)
+        self.assertEqual(7, self.jobs.payloads.size)
         self.submit("b", size=11)
         self.submit("c", size=13)
         self.submit("d", size=17)
-        self.assertEqual(7 + 17, self.jobs.waiting_bytes)
+        self.assertEqual(7 + 11 + 13 + 17, self.jobs.payloads.size)
         self.kill("a")
         self.kill("d")
-        self.assertEqual(0, self.jobs.waiting_bytes)
+        self.end("b")
+        self.assertEqual(13, self.jobs.payloads.size)
         self.killall()
-        self.assertEqual(({}, 0), (self.states(), self.jobs.waiting_bytes))
+        self.assertEqual(({}, 0), (self.states(), self.jobs.payloads.size))
 
 
 class FindTests(JobsCase):

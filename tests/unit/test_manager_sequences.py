@@ -253,13 +253,13 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def bounds(self) -> None:
         """
-        No more live than may be, no more bytes counted than wait, no less room than none.
+        No more live than may be, as many bytes counted as jobs hold, no less room than none.
         """
         listed = self.jobs.listed()
         live = [job for job in listed if job.live]
         assert self.jobs.live == len(live)
         assert len([job for job in live if not job.adapter.urgent]) <= LIMIT
-        assert self.jobs.waiting_bytes == sum(job.size for job in listed if not job.live)
+        assert self.jobs.payloads.size == sum(job.size for job in listed)
         assert self.jobs.room() >= 0
 
     @invariant()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from core0.jobs.restart import JITTER, LONGEST_WAIT, Done, Recur, Retry, after_run, goes_on
-from core0.messages import Command, Outcome, State
+from core0.messages import Command, Outcome, State, refusal
 
 FAILURES = (State.ERROR, State.TIMEOUT)
 ERROR = Outcome(state=State.ERROR, code=1)
@@ -125,6 +125,16 @@ class RestartTests(SynchronousTestCase):
         refused = Outcome(state=State.ERROR, code=127, refused=True)
         self.assertEqual(Done(), after_run(command(5), refused, 1, 0, 0.0))
         self.assertEqual(Recur(10.0), after_run(command(5, 10.0), refused, 1, 0, 0.0))
+
+    def test_refusals(self) -> None:
+        """
+        What is wrong stays wrong, a program that is not there stays away; what core0 lacks, or fails at, may pass.
+        """
+        for code in (126, 127, 400, 404, 409, 413):
+            self.assertEqual(Done(), after_run(command(5), refusal(code, "no"), 1, 0, 0.0, middle), code)
+        for code in (500, 503):
+            self.assertEqual(Retry(1.0, 1), after_run(command(5), refusal(code, "no"), 1, 0, 0.0, middle), code)
+            self.assertEqual(Done(), after_run(command(5), refusal(code, "no"), 6, 0, 0.0, middle), code)
 
     def test_recurring(self) -> None:
         """

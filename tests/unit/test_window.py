@@ -2,11 +2,17 @@
 How many of the newest records of a list are kept.
 """
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from core0.redis.window import Window
+from core0.redis import window
+from core0.redis.records import RecordWriter
+from core0.redis.window import Window, Windows
 
 
 class WindowTests(SynchronousTestCase):
@@ -54,3 +60,102 @@ class WindowTests(SynchronousTestCase):
                 number += each
                 total += bytes_
             self.assertTrue(total <= 500 or number == done[-1][0], (done, kept))
+
+
+class WindowsTests(SynchronousTestCase):
+    """
+    Windows of many jobs.
+    """
+
+    def setUp(self) -> None:
+        """
+        Windows of lists that live for 300 seconds.
+        """
+        self.windows = Windows(lambda: Window(100, 1000), 300.0)
+
+    def test_same(self) -> None:
+        """
+        A job has one window for as long as its list lives; each write has it live longer.
+        """
+        first = self.windows.get("a", 0.0)
+        self.assertIs(first, self.windows.get("a", 300.0))
+        self.windows.get("b", 301.0)
+        self.assertIs(first, self.windows.get("a", 600.0))
+
+    def test_removed(self) -> None:
+        """
+        A list that is complete needs none any more; to remove what is not there is no mistake.
+        """
+        first = self.windows.get("a", 0.0)
+        self.windows.remove("a")
+        self.windows.remove("a")
+        self.assertEqual(0, len(self.windows))
+        self.assertIsNot(first, self.windows.get("a", 0.0))
+
+    def test_dead(self) -> None:
+        """
+        Those that are not written to for as long as their lists live are let go of.
+        """
+        for number in range(1000):
+            self.windows.get(str(number), number / 1000)
+        self.windows.get("alive", 301.5)
+        self.assertEqual(1, len(self.windows))
+
+    def test_too_many(self) -> None:
+        """
+        Of more than can be, those that were written to longest ago go first.
+        """
+        self.patch(window, "MOST_WINDOWS", 3)
+        kept = self.windows.get("a", 0.0)
+        for number in range(10):
+            self.windows.get(str(number), 1.0)
+            self.assertIs(kept, self.windows.get("a", 1.0))
+        self.assertEqual(3, len(self.windows))
+
+
+class _Link:
+    """
+    A connection that takes everything.
+    """
+
+    def start(self) -> None:
+        """
+        Nothing.
+        """
+
+    stop = start
+    doubt = start
+
+    def command(self, *words: Any) -> "Deferred[int]":
+        """
+        As of a connection.
+        """
+        return succeed(1)
+
+    async def up(self) -> "_Link":
+        """
+        As of a link.
+        """
+        return self
+
+
+class WriterTests(SynchronousTestCase):
+    """
+    What writes live output.
+    """
+
+    def test_unfinished(self) -> None:
+        """
+        Live output whose last piece never comes, as of containers that were ended, leaves nothing behind.
+        """
+        clock, link = Clock(), _Link()
+        writer = RecordWriter(clock, link, 300, 1000)  # type: ignore[arg-type] # all that it needs
+        writer.start()
+        self.addCleanup(writer.stop)
+        most = 0
+        for number in range(8000):
+            writer.stream(f"job {number}", b"x", False)
+            clock.advance(0.1)
+            most = max(most, len(writer._live))
+        self.assertTrue(most <= 3001, most)
+        self.assertTrue(len(writer._live) <= 3001, len(writer._live))
