@@ -21,6 +21,7 @@ from core0.config import Config, Logging
 from core0.containers.manager import Containers
 from core0.host import Host
 from core0.housing import Housing, Journal
+from core0.inherited import oom_score
 from core0.jobs.logfiles import LogFiles
 from core0.jobs.manager import Jobs
 from core0.jobs.process import Processes
@@ -134,7 +135,7 @@ class Assembly:
         """
         What children and their processes need.
         """
-        surroundings = Surroundings.prepare()
+        surroundings = Surroundings.prepare(oom_score())
         reaper = Reaper(self._reactor)
         reaper.install()
         pool = ThreadPool(TREE_THREADS, TREE_THREADS, name="core0-trees")

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
-from core0 import garbage
+from core0 import garbage, inherited
 from core0.agent import Agent, drop_unstarted, in_pool
 from core0.clock import go_by_monotonic
 from core0.commands import COMMANDS
@@ -264,6 +264,8 @@ class Options(usage.Options):
         """
         Twisted's hook: read the URL while there is still somebody to tell.
         """
+        inherited.ensure_utf8()
+        inherited.open_streams()
         try:
             if self["redis"] is None:
                 raise usage.UsageError("--redis is missing")
@@ -313,6 +315,7 @@ class ByHand(Service):
         Twisted's hook.
         """
         super().startService()
+        inherited.reset()
         self._reactor.callWhenRunning(self._corex.start)
 
     def stopService(self) -> "Deferred[None]":

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
 
-from core0 import garbage
+from core0 import garbage, inherited
 from core0.agent import in_pool
 from core0.assembly import Assembly
 from core0.clock import go_by_monotonic
@@ -43,6 +43,8 @@ class Options(usage.Options):
         """
         Twisted's hook: read the configuration while there is still somebody to tell.
         """
+        inherited.ensure_utf8()
+        inherited.open_streams()
         try:
             if self["config"] is not None:
                 self["config"] = os.path.abspath(self["config"])  # a daemon may go elsewhere
@@ -112,6 +114,7 @@ class Core0(Service):
         Twisted's hook.
         """
         super().startService()
+        inherited.reset()
         self._reactor.callWhenRunning(self._begin)
 
     def _begin(self) -> None:

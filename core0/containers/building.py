@@ -18,7 +18,7 @@ from core0.containers.bundle import Mount as Bound
 from core0.containers.container import Container
 from core0.containers.house import House
 from core0.containers.machine import Machine
-from core0.containers.nursery import MAX_ORDER, Guest, GuestFailed
+from core0.containers.nursery import Guest, GuestFailed
 from core0.containers.orders import Join
 from core0.containers.probe import find_init
 from core0.containers.rootfs import IDS, Bind, Setup, staging_place
@@ -34,7 +34,7 @@ from core0.waiting import both, to_the_end, within
 FIRST_ID = 1 << 28  # of the ids that containers have, 65,536 each
 SLOTS = 24_000  # as many as fit below the ids that systemd says nobody should use
 ANSWER = 15.0  # seconds in which a CoreX has to answer
-MOST_SOURCES = MAX_ORDER - (64 << 10)  # bytes: what else a guest is told takes some kB
+MOST_SOURCES = 192 << 10  # bytes: that, as much of their targets, and some kB are less than MAX_ORDER
 Say = Callable[[str], None]
 
 
@@ -187,6 +187,7 @@ class Building:
             own=place,
             first_id=owner,
             binds=list(self._binds()),
+            targets=[mount.target for mount in self._request.mounts],
             hide=[groups.UNIFIED] if hidden else [],
         )
 

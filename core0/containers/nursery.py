@@ -27,7 +27,7 @@ from core0.spawn import Child, Launch, Surroundings
 from core0.waiting import Occurrence, to_the_end, within
 
 PATIENCE = 30.0  # seconds for each step; all of it together takes some milliseconds
-MAX_ORDER = 256 << 10  # bytes that the pipe of a guest holds
+MAX_ORDER = 512 << 10  # bytes that the pipe of a guest holds
 MAX_LINE = 8192  # bytes of an answer
 MAX_SAID = 64 << 10  # bytes of complaints that are logged
 FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(core0.__file__)))

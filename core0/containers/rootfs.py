@@ -41,6 +41,7 @@ class Setup(Struct, frozen=True, kw_only=True):
     :ivar lower: the shared root.
     :ivar own: the container's folder with ``upper`` and ``work`` in it; what is written there has the host's ids.
     :ivar first_id: the host's uid and gid of the container's root; 0 without a user namespace.
+    :ivar targets: paths of the container at which something is going to be mounted.
     :ivar hide: folders to cover with an empty one.
     """
 
@@ -49,6 +50,7 @@ class Setup(Struct, frozen=True, kw_only=True):
     own: str
     first_id: int
     binds: list[Bind] = []
+    targets: list[str] = []
     hide: list[str] = []
 
 
@@ -102,10 +104,35 @@ def _mount(setup: Setup, mapped: int) -> None:
     os.mkdir(f"{stage}/root")
     layers = f"lowerdir={stage}/lower,upperdir={stage}/own/upper,workdir={stage}/own/work"
     kernel.mount("core0", f"{stage}/root", "overlay", kernel.MS_NODEV, layers)
+    for target in setup.targets:
+        _make_parents(f"{stage}/root", target, setup.first_id)
     for bind, tree in trees:
         _place(f"{stage}/{bind.name}", tree)
         kernel.attach(tree, f"{stage}/{bind.name}")
         os.close(tree)
+
+
+def _make_parents(root: str, target: str, owner: int) -> None:
+    """
+    The folders that a path lies in, as far as they are missing: the runtime would make them with a sticky bit. What is
+    below a symlink is left to it.
+    """
+    fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for name in target.strip("/").split("/")[:-1]:
+            try:
+                os.mkdir(name, 0o755, dir_fd=fd)
+                os.chown(name, owner, owner, dir_fd=fd)
+                os.chmod(name, 0o755, dir_fd=fd)
+            except FileExistsError:
+                pass
+            below = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+            os.close(fd)
+            fd = below
+    except NotADirectoryError:
+        pass
+    finally:
+        os.close(fd)
 
 
 def _place(path: str, tree: int) -> None:

@@ -204,7 +204,8 @@ class CreateTests(SynchronousTestCase):
         paths = [f"/{place:03}/{'x' * 1000}" for place in range(85)]
         mounts = read(plist=PLIST, mount={path: path for path in paths}).mounts()
         binds = [Bind(mount.source, f"mount-{place}", mount.read_only) for place, mount in enumerate(mounts)]
-        setup = Setup(stage=LONG, lower=LONG, own=LONG, first_id=1, binds=binds)
+        targets = [mount.target for mount in mounts]
+        setup = Setup(stage=LONG, lower=LONG, own=LONG, first_id=1, binds=binds, targets=targets)
         self.assertLess(len(msgspec.json.encode(Prepare(setup))), MAX_ORDER)
         self.refused("mount", mount={f"{path}{'y' * 500}": path for path in paths})
 
