@@ -95,8 +95,7 @@ def create(plist: str, timeout: float, **given: Any) -> None:
     """
     Make a container and print its number: corectl container create X.plist
 
-    PLIST is a URL or a path, of a plist or of an archive (.tar, .tar.gz, .tar.zst, .tar.xz). Ctrl-C undoes what was
-    begun.
+    PLIST is a URL or a path, of a plist or of a tar archive, compressed or not. Ctrl-C undoes what was begun.
 
     --bridge br0 gives it an address if the bridge hands out some, --bridge br0=10.0.0.2/24 this one, --bridge br0=dhcp
     one of a server behind the bridge, --bridge br0= none. --port 8080:80 leads port 8080 of the host to port 80 of the

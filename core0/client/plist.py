@@ -34,7 +34,7 @@ def plist() -> None:
 @click.argument("source", metavar="DIR-or-TAR", type=click.Path(exists=True, readable=False))
 def build(source: str, store: str | None, output: str) -> None:
     """
-    Make a plist of a directory, or of a .tar, .tar.gz, .tar.zst or .tar.xz: corectl plist build DIR -o X.plist
+    Make a plist of a directory, or of a tar archive, compressed or not: corectl plist build DIR -o X.plist
 
     The plist has names, owners, permissions and times; the contents of the files go into the store, each under its
     SHA-256. The same source gives the same plist. If X.plist ends in .gz or .zst it is compressed. Owners are those

@@ -116,7 +116,7 @@ class LinkArguments(Struct, frozen=True):
 class CreateArguments(Struct, frozen=True):
     """
     ``plist`` (or ``root``): where the root file system is described, an http, https or file URL or an absolute path;
-    one that ends in ``.tar``, ``.tar.gz``, ``.tar.zst`` or ``.tar.xz`` is an archive of it. ``storage``: where the
+    instead of a plist there may be a tar archive of it, compressed or not. ``storage``: where the
     contents of its files are; without it ``[containers] storage``, or else ``store/`` beside the plist. ``mount``:
     directories (or files) of the host, each with its absolute path in the container, read-only with ``:ro`` behind it;
     a path with a colon is written ``{"path": "/a:b", "read_only": true}``. ``hostname``: without it ``corex-<n>``; with

@@ -6,7 +6,7 @@ import gzip
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import IO, BinaryIO, cast
 
@@ -17,7 +17,9 @@ from core0.images import archive
 from core0.images.deposit import Deposit, Readable, discard
 from core0.images.directory import Scan
 from core0.images.entry import Entry, Kind
+from core0.images.head import Head
 from core0.images.plist import write
+from core0.images.recognition import BINARY, packaged, recognize
 from core0.images.tree import Tree
 
 ZSTD_LEVEL, GZIP_LEVEL = 12, 9
@@ -86,7 +88,7 @@ def build(source: str, store: str, plist: str, progress: Progress) -> Built:
     """
     Make a plist. It depends on the source alone: ctime is written as mtime, and everything is in order.
 
-    :param source: path of a directory, or of an archive whose name ends in .tar, .tar.gz, .tar.zst or .tar.xz.
+    :param source: path of a directory, or of an archive, whatever its name is.
     :param store: folder for the contents, made if it is missing; what it has is not written again.
     :param plist: path of the plist, replaced when all is done; compressed if it ends in .gz or .zst.
     :param progress: called often, with the number of files and of bytes that have been read.
@@ -94,28 +96,28 @@ def build(source: str, store: str, plist: str, progress: Progress) -> Built:
     :raises OSError: something cannot be written.
     """
     _check(source, store, plist)
-    deposit, tally = Deposit(store), _Tally(progress)
+    with nullcontext() if os.path.isdir(source) else _opened(source) as file:
+        deposit, tally = Deposit(store), _Tally(progress)
 
-    def keep(content: Readable) -> str:
-        digest = deposit.keep(_Watched(content, tally))
-        tally.add(1, 0)
-        return digest
+        def keep(content: Readable) -> str:
+            digest = deposit.keep(_Watched(content, tally))
+            tally.add(1, 0)
+            return digest
 
-    tree, skipped = _tree(source, keep)
+        tree, skipped = _read(source, file, keep)
+    if reason := packaged(tree):
+        raise CannotBuild(f"{source!r}: {reason}")
     _write(plist, tree.entries)
     files = [entry for entry in tree.entries if entry.kind is Kind.REGULAR]
     return Built(len(tree.entries), len(files), sum(file.size for file in files), deposit.new, skipped)
 
 
 def _check(source: str, store: str, plist: str) -> None:
-    if archive.kind_of(plist) is not None:
+    if archive.named(plist):
         raise CannotBuild(f"expected another name than {plist!r} for a plist: it would be taken for an archive")
     if not os.path.isdir(os.path.dirname(plist) or "."):
         raise CannotBuild(f"expected a directory for {plist!r}, got {os.path.dirname(plist)!r}")
     if not os.path.isdir(source):
-        if archive.kind_of(source) is None:
-            endings = ", ".join(f".{kind}" for kind in archive.KINDS)
-            raise CannotBuild(f"expected a directory, or a file whose name ends in one of {endings}, got {source!r}")
         return
     root = os.path.realpath(source)
     for place in (store, plist):
@@ -123,11 +125,29 @@ def _check(source: str, store: str, plist: str) -> None:
             raise CannotBuild(f"{place!r} is in {source!r}, and would be a part of what is read; choose another place")
 
 
-def _tree(source: str, keep: Callable[[Readable], str]) -> tuple[Tree, int]:
+@contextmanager
+def _opened(source: str) -> Iterator[Head]:
+    """
+    An archive, from its beginning.
+
+    :raises CannotBuild: it is none.
+    """
+    with open(source, "rb") as file:
+        head = Head(file)
+        found = recognize(head.peeked)
+        if not head.peeked:
+            raise CannotBuild(f"expected a directory or a tar archive, got {source!r}, which is empty")
+        if not found.tar and not (archive.named(source) and found.other in ("", BINARY)):
+            looks = found.other or "a plist"
+            raise CannotBuild(f"expected a directory or a tar archive, got {source!r}, which looks like {looks}")
+        yield head
+
+
+def _read(source: str, file: Head | None, keep: Callable[[Readable], str]) -> tuple[Tree, int]:
     """
     All of it, and how many were left out.
     """
-    if os.path.isdir(source):
+    if file is None:
         scan = Scan(source, keep)
         return Tree.of(scan.entries()), scan.skipped
     skipped = 0
@@ -140,8 +160,7 @@ def _tree(source: str, keep: Callable[[Readable], str]) -> tuple[Tree, int]:
             else:
                 yield entry
 
-    with open(source, "rb") as file:
-        return Tree.of(wanted(archive.stored(archive.read(file, archive.kind_of(source) or ""), keep))), skipped
+    return Tree.of(wanted(archive.stored(archive.read(cast(BinaryIO, file)), keep))), skipped
 
 
 def _write(path: str, entries: Iterable[Entry]) -> None:

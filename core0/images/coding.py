@@ -35,6 +35,22 @@ def decoded(file: BinaryIO, encoding: str, limit: int) -> Iterator[bytes]:
         pieces = _others(file, _KINDS[encoding])
     else:
         raise Damaged(f"the encoding {encoding[:40]!r} is unknown; core0 reads {ACCEPTED}")
+    yield from _limited(pieces, limit)
+
+
+def unpacked(file: BinaryIO, how: str, limit: int) -> Iterator[bytes]:
+    """
+    What a compressed file is, in pieces.
+
+    :param how: as :func:`core0.images.compression.compression_of` says.
+    :param limit: bytes of the result.
+    :raises Damaged: it cannot be read.
+    :raises TooLarge: it would be longer.
+    """
+    yield from _limited(_others(file, how), limit)
+
+
+def _limited(pieces: Iterator[bytes], limit: int) -> Iterator[bytes]:
     left = limit
     for piece in pieces:
         left -= len(piece)

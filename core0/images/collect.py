@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from core0.images.removal import remove
+from core0.images.room import SECTOR
 from core0.images.store import CONTENTS, PLISTS, ROOTS, Store
 
-SECTOR = 512  # bytes; the unit of st_blocks
 RECORDS = 10_000  # of plists, that are kept
 
 

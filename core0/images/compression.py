@@ -2,6 +2,7 @@
 Reads compressed files: a little at a time, whatever they would come to.
 """
 
+import bz2
 import gzip
 import io
 import lzma
@@ -23,6 +24,15 @@ ZSTD_MAGIC = 0xFD2FB528
 ZSTD_SKIPPABLE = range(0x184D2A50, 0x184D2A60)
 ZSTD_CHECKSUM = 4  # bytes
 RLE, RESERVED = 1, 3  # types of blocks of zstd
+LZMA_USUAL = 0x5D  # the properties that all programs use, in the first byte
+LZMA_HEADER = 13  # bytes
+_STARTS: Mapping[str, tuple[bytes, ...]] = {
+    "gz": (b"\x1f\x8b",),
+    "xz": (b"\xfd7zXZ\0",),
+    "zst": (ZSTD_MAGIC.to_bytes(4, "little"),),
+    # a block, or the end of an empty file, after the digit of its size
+    "bz2": tuple(b"BZh%d%s" % (size, next) for size in range(1, 10) for next in (b"1AY&SY", b"\x17rE8P\x90")),
+}
 
 
 class Damaged(Core0Error):
@@ -36,10 +46,34 @@ def decompressed(file: BinaryIO, how: str) -> BinaryIO:
     A file that reads as the content of a compressed one does, from where that is. It cannot be sought in, and closing
     it leaves the other open.
 
-    :param how: ``gz``, ``zst`` or ``xz``; "" for what is not compressed.
+    :param how: one that :func:`compression_of` finds; "" for what is not compressed.
     :raises Damaged: when read: it is cut off, no such file, or wants too much memory.
     """
     return io.BufferedReader(_Chunks(_READERS[how](file), how), CHUNK) if how else file
+
+
+def compression_of(head: bytes) -> str:
+    """
+    How a file is compressed that begins like this: ``gz``, ``zst``, ``xz``, ``bz2`` or ``lzma``; "" if it is not.
+    """
+    for how, starts in _STARTS.items():
+        if head.startswith(starts):
+            return how
+    if ZSTD_SKIPPABLE.start <= int.from_bytes(head[:4], "little") < ZSTD_SKIPPABLE.stop:
+        return "zst"
+    return "lzma" if _is_lzma(head) else ""
+
+
+def _is_lzma(head: bytes) -> bool:
+    """
+    It has no magic number: but the usual properties, a dictionary of 4 KiB or a larger power of two or half as much
+    again, and a size that is unknown or below 1 TiB.
+    """
+    if len(head) < LZMA_HEADER or head[0] != LZMA_USUAL:
+        return False
+    dictionary, size = int.from_bytes(head[1:5], "little"), head[5:LZMA_HEADER]
+    usual = dictionary >= 1 << 12 and (dictionary & (dictionary - 1) == 0 or dictionary % 3 == 0)
+    return usual and (size == b"\xff" * 8 or not any(size[5:]))
 
 
 class _Chunks(io.RawIOBase):
@@ -78,7 +112,9 @@ class _Chunks(io.RawIOBase):
             return next(self._chunks, b"")
         except EOFError:
             self._failed = Damaged(f"the {self._how} data is cut off")
-        except (zlib.error, gzip.BadGzipFile, lzma.LZMAError, zstandard.ZstdError) as error:
+        except (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # of the file itself
             self._failed = Damaged(f"the {self._how} data is damaged, or none: {error}")
         raise self._failed
 
@@ -90,9 +126,24 @@ def _gzip(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _xz(file: BinaryIO) -> Iterator[bytes]:
+    yield from _streams(file, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, MAX_DICTIONARY))
+
+
+def _bz2(file: BinaryIO) -> Iterator[bytes]:
+    yield from _streams(file, bz2.BZ2Decompressor)
+
+
+def _lzma(file: BinaryIO) -> Iterator[bytes]:
+    yield from _streams(file, lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, MAX_DICTIONARY))
+
+
+def _streams(file: BinaryIO, begin: Callable[[], "lzma.LZMADecompressor | bz2.BZ2Decompressor"]) -> Iterator[bytes]:
+    """
+    One compressed stream after the other; there may be zeros in between.
+    """
     data = file.read(CHUNK)
     while True:
-        unpacked = lzma.LZMADecompressor(lzma.FORMAT_XZ, MAX_DICTIONARY)
+        unpacked = begin()
         while not unpacked.eof:
             if unpacked.needs_input and not data:
                 data = file.read(CHUNK)
@@ -102,7 +153,6 @@ def _xz(file: BinaryIO) -> Iterator[bytes]:
                 yield chunk
             data = b""
         data = unpacked.unused_data
-        # there may be zeros after a stream, and then another one
         while not (data := data.lstrip(b"\0")):
             data = file.read(CHUNK)
             if not data:
@@ -164,4 +214,10 @@ def _skip(file: BinaryIO, count: int) -> None:
         count -= len(_all(b"", file, min(count, CHUNK)))
 
 
-_READERS: Mapping[str, Callable[[BinaryIO], Iterator[bytes]]] = {"gz": _gzip, "xz": _xz, "zst": _zstd}
+_READERS: Mapping[str, Callable[[BinaryIO], Iterator[bytes]]] = {
+    "gz": _gzip,
+    "xz": _xz,
+    "zst": _zstd,
+    "bz2": _bz2,
+    "lzma": _lzma,
+}

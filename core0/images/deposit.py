@@ -9,6 +9,8 @@ import stat
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
+from core0.images.sparse import put
+
 CHUNK = 1 << 20  # bytes that are read at once; what is smaller is not written before it is known to be new
 
 
@@ -66,8 +68,8 @@ class Deposit:
             with open(temporary, "xb") as file:
                 for piece in pieces:
                     digest.update(piece)
+                    put(file.fileno(), piece, size)
                     size += len(piece)
-                    file.write(piece)
             name = digest.hexdigest()
             if not self._has(name, size):
                 os.rename(temporary, os.path.join(self._folder, name))

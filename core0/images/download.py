@@ -12,6 +12,7 @@ import pycurl
 from core0.images.coding import ACCEPTED
 from core0.images.room import Room
 from core0.images.source import Source
+from core0.images.sparse import put
 
 IDLE_TALK = 1 << 16  # bytes of the body of an answer that is none
 HEADER = 1 << 10  # bytes of a header
@@ -177,7 +178,7 @@ class Download:
             try:
                 if self._room is not None:
                     self._room.take(len(data))
-                _write(self.fd, data, self.received)
+                put(self.fd, data, self.received)
             except OSError as error:
                 self._complaint = error
                 return 0
@@ -237,13 +238,6 @@ class Download:
         elif self._status < 500 and self._status not in BUSY:
             self.failure = failure
         return failure
-
-
-def _write(fd: int, data: bytes, offset: int) -> None:
-    rest = memoryview(data)
-    while rest:
-        count = os.pwrite(fd, rest, offset)
-        rest, offset = rest[count:], offset + count
 
 
 def _name(error: tuple[int, str]) -> str:

@@ -9,6 +9,7 @@ import os
 from core0.images import attributes
 from core0.images.entry import Entry, Kind
 from core0.images.names import octets
+from core0.images.sparse import extents
 from core0.images.store import PREFIX, Store
 from core0.images.tree import Tree
 
@@ -97,20 +98,20 @@ class Layout:
         try:
             fd = os.open(name, NEW, 0o600, dir_fd=folder)
             try:
-                self._copy(source, fd, entry.size)
+                size = self._copy(source, fd, entry.size)
             except BaseException:
                 os.close(fd)
                 raise
-            self._finish(fd, entry)
+            self._finish(fd, entry, size)
         finally:
             os.close(source)
 
-    def _finish(self, fd: int, entry: Entry) -> None:
+    def _finish(self, fd: int, entry: Entry, size: int = 0) -> None:
         try:
             attributes.apply(fd, entry)
         finally:
             os.close(fd)
-        self.size += max(entry.size, BLOCK)
+        self.size += max(size, BLOCK)
 
     def _link(self, content: str, name: bytes, folder: int) -> bool:
         """
@@ -125,14 +126,28 @@ class Layout:
             raise
         return True
 
-    def _copy(self, source: int, target: int, size: int) -> None:
+    def _copy(self, source: int, target: int, size: int) -> int:
+        """
+        Have a content once more, with its holes.
+
+        :returns: bytes of it that are not holes.
+        """
+        data = list(extents(source, size))
+        taken = sum(length for _, length in data)
         if self._clones:
             try:
                 fcntl.ioctl(target, FICLONE, source)
-                return
+                return taken
             except OSError:
                 self._clones = False
-        left = size
+        for start, length in data:
+            os.lseek(source, start, os.SEEK_SET)
+            os.lseek(target, start, os.SEEK_SET)
+            self._copy_next(source, target, length)
+        os.ftruncate(target, size)
+        return taken
+
+    def _copy_next(self, source: int, target: int, left: int) -> None:
         while left:
             self._store.room.take(min(left, PIECE))
             count = _some(source, target, min(left, PIECE))

@@ -13,6 +13,7 @@ from core0.images.entry import Entry, Kind
 from core0.images.layout import Layout
 from core0.images.patience import Patience
 from core0.images.plists import MAX_ARCHIVE, Plists, Recipe, refusal
+from core0.images.recognition import packaged
 from core0.images.removal import remove
 from core0.images.source import FIELD, STORAGE, Source, parse
 from core0.images.store import FILES, TEMPORARY, Store
@@ -83,8 +84,8 @@ class Making:
         os.mkdir(folder, 0o700)
         try:
             supply: Supply
-            if source.packing.archive:
-                tree = self._read(source, lambda: self._unpacked(file, source, folder))
+            if recipe.archive:
+                tree = self._read(source, lambda: self._unpacked(file, folder))
                 supply = Moved(folder)
             else:
                 tree = self._read(source, lambda: plist.parse(plist.lines(file)))
@@ -99,17 +100,20 @@ class Making:
 
     def _read(self, source: Source, entries: Callable[[], Iterator[Entry]]) -> Tree:
         try:
-            return Tree.of(entries())
+            tree = Tree.of(entries())
         except Core0Error as error:
             raise refusal(400, source, str(error)) from error
+        if reason := packaged(tree):
+            raise refusal(400, source, reason)
+        return tree
 
-    def _unpacked(self, file: BinaryIO, source: Source, folder: str) -> Iterator[Entry]:
-        members = archive.read(file, archive.kind_of(source.path) or "", MAX_ARCHIVE)
+    def _unpacked(self, file: BinaryIO, folder: str) -> Iterator[Entry]:
+        members = archive.read(file, MAX_ARCHIVE)
         return archive.stored(members, lambda content: keep_file(content, folder, self._store.room))
 
     def _lay_out(self, source: Source, tree: Tree, supply: Supply, digest: str, folder: str) -> None:
         missing = self._missing(tree)
-        self._check_room(source, sum(missing.values()) + OWN * len(tree.entries))
+        self._check_room(source, supply.needed(missing) + OWN * len(tree.entries))
         self.names.append(self._store.journal.begin(missing, [digest]))
         contents = Contents(self._store, supply, self._tell)
         if tree.named():

@@ -7,16 +7,20 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from core0.errors import Refusal
-from core0.images.coding import TooLarge, decoded
+from core0.errors import Core0Error, Refusal
+from core0.images import plist
+from core0.images.coding import TooLarge, decoded, unpacked
 from core0.images.compression import Damaged
 from core0.images.download import Download, Known
+from core0.images.head import PEEKED
 from core0.images.names import octets
 from core0.images.patience import Patience
+from core0.images.recognition import BINARY, UNREADABLE, Recognized, recognize
 from core0.images.source import FIELD, Packing, Source
 from core0.images.store import PLISTS, TEMPORARY, Store
 from core0.images.supplies import write
@@ -28,11 +32,10 @@ MAX_RECORD = 1 << 16  # bytes
 PIECE = 1 << 20  # bytes that are read at once
 MEGA = 1_000_000
 _GONE = (FileNotFoundError, NotADirectoryError)
-_ENCODINGS = {Packing.GZIP: "gzip", Packing.ZSTD: "zstd"}
 _SAME = {  # what a server may say of a file that is compressed itself, and does not mean
     "gzip": (Packing.GZIP, Packing.TAR_GZIP, Packing.TGZ),
     "x-gzip": (Packing.GZIP, Packing.TAR_GZIP, Packing.TGZ),
-    "zstd": (Packing.ZSTD, Packing.TAR_ZSTD),
+    "zstd": (Packing.ZSTD, Packing.TAR_ZSTD, Packing.TZST),
 }
 
 
@@ -43,11 +46,13 @@ class Recipe:
 
     :ivar digest: SHA-256 of a plist, unpacked, or of an archive, as it is.
     :ivar file: holds it, from its beginning; None: a root of this digest is there.
+    :ivar archive: whether it is an archive.
     :ivar found: what was known of the file when it was read.
     """
 
     digest: str
     file: BinaryIO | None = None
+    archive: bool = False
     found: Sequence[int] = ()
 
     def changed(self) -> bool:
@@ -92,13 +97,7 @@ class Plists:
         if known.get("stat") == identity and self._store.has_root(digest):
             file.close()
             return Recipe(digest)
-        if source.packing.archive:
-            if identity[0] > MAX_ARCHIVE:
-                raise TooLarge(f"expected at most {MAX_ARCHIVE} bytes, got {identity[0]}")
-            recipe = Recipe(self._digest(file), file, identity)
-        else:
-            with file:
-                recipe = self._unpacked(file, _ENCODINGS.get(source.packing, ""))
+        recipe = self._read(source, file, identity)
         self._note(source, recipe.digest, stat=identity)
         return recipe
 
@@ -111,7 +110,7 @@ class Plists:
         known = Known(str(record.get("etag", "")), str(record.get("modified", "")))
         asked = bool(known.etag or known.modified) and self._store.has_root(digest)
         file = self._temporary()
-        limit = MAX_ARCHIVE if source.packing.archive else MAX_PLIST
+        limit = _limit(source)
         room = self._store.room
         download = Download(source, limit, file.fileno(), known=known if asked else None, room=room)
         seconds = self._patience.contents if source.packing.archive else self._patience.plist
@@ -127,23 +126,59 @@ class Plists:
 
     def _received(self, source: Source, file: BinaryIO, encoding: str) -> Recipe:
         file.seek(0)
-        if source.packing in _SAME.get(encoding, ()):
-            encoding = ""
-        if source.packing.archive:
-            return self._unpacked(file, encoding, MAX_ARCHIVE) if encoding else Recipe(self._digest(file), file)
-        if encoding:
-            file = self._unpacked(file, encoding).file or file
-        return self._unpacked(file, _ENCODINGS.get(source.packing, ""))
+        if encoding and source.packing not in _SAME.get(encoding, ()):
+            with file:
+                file = self._written(decoded(file, encoding, _limit(source)))[1]
+        return self._read(source, file)
 
-    def _unpacked(self, file: BinaryIO, encoding: str, limit: int = MAX_PLIST) -> Recipe:
+    def _read(self, source: Source, file: BinaryIO, identity: Sequence[int] = ()) -> Recipe:
+        """
+        :param identity: of a file that somebody may write to.
+        :returns: with the same file if that is an archive; it is closed otherwise.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(file)
+            found = self._recognized(source, file)
+            if not found.tar and not source.packing.archive:
+                return Recipe(*self._written(unpacked(file, found.compression, MAX_PLIST)))
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_ARCHIVE:
+                raise TooLarge(f"expected at most {MAX_ARCHIVE} bytes, got {size}")
+            recipe = Recipe(self._digest(file), file, True, identity)
+            stack.pop_all()
+            return recipe
+
+    def _recognized(self, source: Source, file: BinaryIO) -> Recognized:
+        """
+        What it is by how it begins.
+
+        :raises Refusal: 400, it looks like something else.
+        """
+        head = file.read(PEEKED)
+        file.seek(0)
+        found = recognize(head)
+        if not found.other or (found.other == BINARY and source.packing.archive):
+            return found
+        detail = ""
+        if not found.compression and not source.packing.archive:
+            try:
+                list(plist.parse(head.split(b"\n")))
+            except Core0Error as error:
+                detail = f" ({error})"
+        raise refusal(400, source, f"{UNREADABLE}: it looks like {found.other}{detail}")
+
+    def _written(self, pieces: Iterator[bytes]) -> tuple[str, BinaryIO]:
+        """
+        A file of it, and its digest.
+        """
         machine = hashlib.sha256()
         target = self._temporary()
-        for piece in decoded(file, encoding, limit):
+        for piece in pieces:
             machine.update(piece)
             self._store.room.take(len(piece))
             write(target.fileno(), piece)
         target.seek(0)
-        return Recipe(machine.hexdigest(), target)
+        return machine.hexdigest(), target
 
     def _digest(self, file: BinaryIO) -> str:
         machine = hashlib.sha256()
@@ -185,6 +220,14 @@ def refusal(code: int, source: Source, text: str) -> Refusal:
     A refusal of what is at an address.
     """
     return Refusal(code, f"{FIELD}: {source.text}: {text}")
+
+
+def _limit(source: Source) -> int:
+    """
+    Bytes that may be fetched: what has a name of neither kind may be an archive.
+    """
+    plain = source.packing.archive or (source.packing is Packing.PLAIN and not source.path.lower().endswith(".plist"))
+    return MAX_ARCHIVE if plain else MAX_PLIST
 
 
 def _open(source: Source) -> BinaryIO:

@@ -5,6 +5,7 @@ Room on the disk: others write there, too, and what is laid out must not take th
 import errno
 import os
 
+SECTOR = 512  # bytes; the unit of st_blocks
 EVERY = 16 << 20  # bytes between two looks
 SHARE = 20  # what is left to others: a twentieth of the file system,
 LEAST, MOST = 1 << 30, 8 << 30  # but at least and at most so many bytes,

@@ -30,14 +30,21 @@ class Packing(StrEnum):
     TAR_GZIP = ".tar.gz"
     TGZ = ".tgz"
     TAR_ZSTD = ".tar.zst"
+    TZST = ".tzst"
     TAR_XZ = ".tar.xz"
+    TXZ = ".txz"
+    TAR_BZIP2 = ".tar.bz2"
+    TBZ2 = ".tbz2"
+    TBZ = ".tbz"
+    TAR_LZMA = ".tar.lzma"
+    TLZ = ".tlz"
 
     @property
     def archive(self) -> bool:
         """
         Whether it is a root file system itself, not a list of what is in one.
         """
-        return self.value.startswith((".tar", ".tgz"))
+        return self.value.startswith(".t")
 
 
 @dataclass(frozen=True, slots=True)

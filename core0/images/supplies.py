@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import BinaryIO, Protocol
 
@@ -19,8 +19,9 @@ from core0.images.deposit import Readable
 from core0.images.download import Download
 from core0.images.entry import Entry
 from core0.images.patience import Patience
-from core0.images.room import Room
+from core0.images.room import SECTOR, Room
 from core0.images.source import Source
+from core0.images.sparse import put
 from core0.images.transfers import Transfers
 from core0.messages import shown
 
@@ -54,6 +55,13 @@ class Supply(Protocol):
         :param keep: called with the entry and what writes it into its file, which another thread then does.
         :param count: called with bytes, as they come.
         :raises Wrong: one cannot be had.
+        """
+
+    def needed(self, missing: Mapping[str, int]) -> int:
+        """
+        Bytes of the disk that contents will take, as far as that can be known.
+
+        :param missing: hashes, each with the size of its content, holes included.
         """
 
 
@@ -92,6 +100,12 @@ class Remote:
             if download.failure is not None:
                 raise Wrong(_named(entry, download.failure.text))
             keep(entry, _Received(download, entry, fd, self._folder))
+
+    def needed(self, missing: Mapping[str, int]) -> int:
+        """
+        See :class:`Supply`.
+        """
+        return sum(missing.values())
 
 
 class _Received:
@@ -147,9 +161,24 @@ class Local:
         See :class:`Supply`.
         """
         for entry, fd in wanted:
-            self._room.take(entry.size)
+            self._room.take(self._taken(entry.hash, entry.size))
             keep(entry, _Copying(self._storage.content(entry.hash).path, entry, fd))
             count(entry.size)
+
+    def needed(self, missing: Mapping[str, int]) -> int:
+        """
+        See :class:`Supply`.
+        """
+        return sum(self._taken(hash, size) for hash, size in missing.items())
+
+    def _taken(self, hash: str, size: int) -> int:
+        """
+        Without holes, if it is there.
+        """
+        try:
+            return min(size, os.stat(self._storage.content(hash).path).st_blocks * SECTOR)
+        except OSError:
+            return size
 
 
 class _Copying:
@@ -199,6 +228,12 @@ class Moved:
             keep(entry, partial(str, path))
             count(entry.size)
 
+    def needed(self, missing: Mapping[str, int]) -> int:
+        """
+        See :class:`Supply`. They are on this disk already.
+        """
+        return 0
+
 
 def verify(pieces: Iterable[bytes], entry: Entry, fd: int = -1) -> None:
     """
@@ -215,7 +250,7 @@ def verify(pieces: Iterable[bytes], entry: Entry, fd: int = -1) -> None:
         if size > entry.size:
             break
         if fd >= 0:
-            write(fd, piece)
+            put(fd, piece, size - len(piece))
     check_size(size, entry)
     if machine.hexdigest() != entry.hash:
         raise Wrong(_named(entry, "what is there is not what its hash says"))
@@ -267,10 +302,12 @@ def keep_file(content: Readable, folder: str, room: Room) -> str:
     machine = hashlib.sha256()
     room.take(BLOCK)
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+        size = 0
         while piece := content.read(PIECE):
             room.take(len(piece))
             machine.update(piece)
-            file.write(piece)
+            put(file.fileno(), piece, size)
+            size += len(piece)
     hash = machine.hexdigest()
     os.rename(file.name, os.path.join(folder, hash))
     return hash

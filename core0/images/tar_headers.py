@@ -17,7 +17,11 @@ MAX_RECORDS = 1 << 20  # bytes of a header of POSIX; extended attributes of a fi
 LONG_NAMES = {tarfile.GNUTYPE_LONGNAME: "path", tarfile.GNUTYPE_LONGLINK: "linkpath"}
 RECORDS = frozenset({tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE})
 NAMES, NUMBERS = frozenset({"path", "linkpath"}), frozenset({"size", "uid", "gid"})
-SPARSE = "GNU.sparse."
+SPARSE = "GNU.sparse."  # of all keywords that tell of holes
+SPARSE_MAP, SPARSE_NAME = f"{SPARSE}map", f"{SPARSE}name"
+PAIR = (f"{SPARSE}offset", f"{SPARSE}numbytes")  # of each segment of data, where the map is not in one record
+VOLUMES = "GNU.volume.filename"  # of an archive that begins with the rest of a file of the one before
+MULTI_VOLUME = "it is a part of an archive in several volumes; make one that is whole, without --multi-volume"
 _NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
 _TIME = re.compile(r"(-?[0-9]{1,20})(?:\.[0-9]*)?", re.ASCII)
 
@@ -54,12 +58,19 @@ def said(info: tarfile.TarInfo, body: bytes) -> dict[str, str]:
     if info.type in LONG_NAMES:
         return {LONG_NAMES[info.type]: text(body.partition(b"\0")[0])}
     found = {}
+    pairs: list[str] = []
     for key, value in _records(body):
-        if key.startswith(SPARSE):
-            raise BadHeader("expected files without holes; make the archive without --sparse")
-        if key in NAMES or key in NUMBERS or key == "mtime":
+        if key.startswith(SPARSE) and info.type == tarfile.XGLTYPE:
+            raise BadHeader("expected a map of holes of one file, got one of all files")
+        if key == VOLUMES:
+            raise BadHeader(MULTI_VOLUME)
+        if key in PAIR:
+            if key != PAIR[len(pairs) % 2]:
+                raise BadHeader(f"expected {PAIR[len(pairs) % 2]}, got {key}")
+            pairs.append(value)
+        elif key in NAMES or key in NUMBERS or key == "mtime" or key.startswith(SPARSE):
             found[key] = value
-    return found
+    return found | {SPARSE_MAP: ",".join(pairs)} if pairs else found
 
 
 def _records(body: bytes) -> Iterator[tuple[str, str]]:
@@ -91,7 +102,8 @@ def merge(info: tarfile.TarInfo, words: Mapping[str, str]) -> tarfile.TarInfo:
     time = _TIME.fullmatch(given.get("mtime", "0"))
     if time is None:
         raise BadHeader(f"mtime: expected seconds since the epoch, got {shown(given['mtime'])}")
-    info.name = given.get("path", info.name)
+    # of a sparse file, the path may be one that programs which do not know of holes unpack it to
+    info.name = given.get(SPARSE_NAME) or given.get("path", info.name)
     info.linkname = given.get("linkpath", info.linkname)
     info.size = int(given.get("size", info.size))
     info.uid = int(given.get("uid", info.uid))

@@ -57,7 +57,7 @@ class Tree:
         :raises BadTree: they make no root file system, or one that is too large; and whatever ``entries`` raises.
         """
         grown = _Growth()
-        for entry in sorted(_bounded(entries), key=_place):
+        for entry in sorted(bounded(entries), key=_place):
             grown.add(entry)
         if not grown.entries:
             grown.add(Entry("", Kind.DIRECTORY))
@@ -89,7 +89,12 @@ def _place(entry: Entry) -> bytes:
     return octets(entry.path.replace("/", "\0"))
 
 
-def _bounded(entries: Iterable[Entry]) -> Iterator[Entry]:
+def bounded(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """
+    The same entries, as long as they are not more than one root file system may have.
+
+    :raises BadTree: they are.
+    """
     size = text = 0
     for count, entry in enumerate(entries, 1):
         if count > MAX_ENTRIES:

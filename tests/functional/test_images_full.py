@@ -6,6 +6,7 @@ import gc
 import gzip
 import io
 import os
+import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -69,14 +70,14 @@ class FullTests(SynchronousTestCase):
 
     def pieces(self) -> Iterator[bytes]:
         """
-        Of an archive with one file that is nothing but zeros.
+        Of an archive with one file that is always the same byte: zeros would be a hole.
         """
-        entry = tarfile.TarInfo("zeros")
+        entry = tarfile.TarInfo("same")
         entry.size = BOMB * MIB
         yield entry.tobuf()
-        zeros = bytes(MIB)
+        same = b"x" * MIB
         for _ in range(BOMB):
-            yield zeros
+            yield same
         yield bytes(tarfile.RECORDSIZE)
 
     def test_archive(self) -> None:
@@ -107,14 +108,14 @@ class FullTests(SynchronousTestCase):
         An archive or a plist that is too large as it is ends its download.
         """
         for name in ("/large.tar", "/large.plist"):
-            self.web.pages[name] = Page(bytes((ROOM + 40) * MIB))
+            self.web.pages[name] = Page(b"x" * ((ROOM + 40) * MIB))
             self.refuse(self.web.url(name), "cannot be stored")
 
     def test_packed_plist(self) -> None:
         """
         So does one that is too large once it is unpacked.
         """
-        self.web.pages["/large.gz"] = gzip.compress(bytes((ROOM + 40) * MIB), 1)
+        self.web.pages["/large.gz"] = gzip.compress(b"|" * ((ROOM + 40) * MIB), 1)
         self.refuse(self.web.url("/large.gz"), "cannot be laid out")
 
     def test_contents(self) -> None:
@@ -125,6 +126,23 @@ class FullTests(SynchronousTestCase):
         self.web.pages |= {"/x.plist": plist({"x": content}), f"/store/{sha256(content)}": content}
         self.refuse(self.web.url("/x.plist"), "it takes")
         self.assertEqual(0, self.web.asked[f"/store/{sha256(content)}"])
+
+    def test_holes(self) -> None:
+        """
+        Holes take no room, however large they are: in an archive, and in a store of this host.
+        """
+        with (self.folder / "holes").open("wb") as file:
+            file.truncate(2 * ROOM * MIB)
+        subprocess.run(["tar", "-cSf", self.folder / "x.tar", "-C", self.folder, "holes"], check=True)
+        digest, _ = self.making.root(str(self.folder / "x.tar"), "", str(self.folder / "hold"))
+        made = Path(self.store.root(digest)) / "holes"
+        self.assertEqual((2 * ROOM * MIB, 0), (made.stat().st_size, made.stat().st_blocks))
+        content = bytes(2 * ROOM * MIB)
+        (self.folder / "store").mkdir()
+        (self.folder / "holes").rename(self.folder / "store" / sha256(content))
+        (self.folder / "x.plist").write_bytes(plist({"x": content}))
+        digest, _ = self.making.root(str(self.folder / "x.plist"), "", str(self.folder / "hold"))
+        self.assertEqual(0, (Path(self.store.root(digest)) / "x").stat().st_blocks)
 
     def test_fits(self) -> None:
         """

@@ -401,11 +401,15 @@ class CorectlTests(BuildTestCase):
         """
         (self.source / "f").symlink_to("x")
         (self.folder / "x.tar").write_bytes(b"no archive" * 100)
-        (self.folder / "x.zip").touch()
+        (self.folder / "y.tar").write_bytes(b"no archive\0" * 100)
+        (self.folder / "x.zip").write_bytes(b"PK\x03\x04" + bytes(100))
+        (self.folder / "empty").touch()
         (self.folder / "file").touch()
         for words, expected in (
-            (("x.tar", "-o", "x.plist"), "at byte 0: damaged, or no tar archive: invalid header"),
-            (("x.zip", "-o", "x.plist"), "expected a directory, or a file whose name ends in one of .tar, .tar.gz"),
+            (("x.tar", "-o", "x.plist"), "expected a directory or a tar archive, got 'x.tar', which looks like plain"),
+            (("y.tar", "-o", "x.plist"), "at byte 0: damaged, or no tar archive: invalid header"),
+            (("x.zip", "-o", "x.plist"), "expected a directory or a tar archive, got 'x.zip', which looks like a zip"),
+            (("empty", "-o", "x.plist"), "expected a directory or a tar archive, got 'empty', which is empty"),
             (("source", "-o", "source/x.plist"), "'source/store' is in 'source'"),
             (("source", "-o", "x.plist", "--store", "file/store"), "'file/store': Not a directory"),
         ):

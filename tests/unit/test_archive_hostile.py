@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from core0.images import archive, compression, tar_headers
 from core0.images.archive import BadArchive
 from core0.images.names import MAX_ID
+from core0.images.tree import BadTree
 from tests.unit.archive_shared import (
     BLOCK,
     COMPRESS,
@@ -35,10 +36,9 @@ class HostileTests(ArchiveTestCase):
 
     def test_names(self) -> None:
         """
-        Names that are absolute, lead out, or cannot be, are refused, those of hard links, too.
+        Names that lead out, or cannot be, are refused, those of hard links, too.
         """
         for name, words in (
-            ("/etc/passwd", "expected a path relative to the root"),
             ("../x", "expected a path without '..'"),
             ("a/../../x", "expected a path without '..'"),
             ("x" * 256, "expected names of at most 255 bytes"),
@@ -78,20 +78,14 @@ class HostileTests(ArchiveTestCase):
                 self.assert_refused(f"{key}: expected", pax(record(key, value)) + header() + END)
         self.assert_refused("size: expected", pax(record("size", "9" * 20)) + header() + END)
 
-    def test_sparse(self) -> None:
-        """
-        Files with holes are refused, in every form: a small archive could fill a disk.
-        """
-        self.assert_refused("make the archive without --sparse", header(type=tarfile.GNUTYPE_SPARSE) + END)
-        for key in ("GNU.sparse.major", "GNU.sparse.map", "GNU.sparse.realsize", "GNU.sparse.size"):
-            self.assert_refused("make the archive without --sparse", pax(record(key, "1")) + header() + END)
-
     def test_other_types(self) -> None:
         """
         What is none of the things that a root file system has is refused.
         """
-        for type in (b"V", b"D", b"M", b"Z"):
-            self.assert_refused("expected a file, a link, a directory, a device or a FIFO", header(type=type) + END)
+        self.assert_refused("expected a file, a link, a directory, a device or a FIFO", header(type=b"Z") + END)
+        self.assert_refused("a part of an archive in several volumes", header(type=b"M") + END)
+        volume = pax(record("GNU.volume.filename", "x") + record("GNU.volume.offset", "5"), tarfile.XGLTYPE)
+        self.assert_refused("a part of an archive in several volumes", volume + header() + END)
 
     def test_large_headers(self) -> None:
         """
@@ -169,7 +163,6 @@ class HostileTests(ArchiveTestCase):
             for length in range(0, len(good), 97):
                 self.assert_refused("cut off", good[:length], kind)
             self.assert_refused("cut off", good[:-1], kind)
-            self.assert_refused(" data is damaged", b"\x55" * 1000, kind)
             self.assert_refused(" data is damaged", good[:-3] + bytes([good[-3] ^ 1]) + good[-2:], kind)
             self.assert_refused(" data is damaged", good + b"x" * 100, kind)
 
@@ -188,7 +181,7 @@ class HostileTests(ArchiveTestCase):
         data = header("a", bytes(5_000_000)) + header("b", bytes(5_000_000)) + END
         for kind, compress in COMPRESS.items():
             self.assert_refused("'b': too large", compress(data), kind, limit=9_999_999)
-            self.assertEqual(2, len(self.entries(compress(data), kind, limit=10_000_000)))
+            self.assertEqual(2, len(self.entries(compress(data), limit=10_000_000)))
 
     def test_small_pieces(self) -> None:
         """
@@ -213,7 +206,7 @@ class HostileTests(ArchiveTestCase):
         machine = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
         self.assert_refused("data is damaged", machine.compress(content) + machine.flush(), "tar.zst")
         compressed = bytearray(lzma.compress(content))
-        self.assertEqual(1, len(self.entries(bytes(compressed), "tar.xz")))
+        self.assertEqual(1, len(self.entries(bytes(compressed))))
         end = 12 + 4 * (compressed[12] + 1)  # of the first block's header, which ends in its checksum
         compressed[16] = 40  # 4 GiB
         compressed[end - 4 : end] = zlib.crc32(compressed[12 : end - 4]).to_bytes(4, "little")
@@ -240,7 +233,7 @@ class HostileTests(ArchiveTestCase):
         ):
             changed[place] = value
         try:
-            self.entries(bytes(changed), kind)
+            self.entries(bytes(changed))
         except BadArchive as error:
             str(error).encode()
 
@@ -254,5 +247,5 @@ class HostileTests(ArchiveTestCase):
         block[148:156] = b"%06o\0 " % sum(block)
         try:
             self.entries(bytes(block) + END + END)
-        except BadArchive as error:
+        except (BadArchive, BadTree) as error:
             str(error).encode()
