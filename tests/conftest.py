@@ -1,16 +1,41 @@
 """
 Keeps tests from the network of this machine: who looks after it is the tests, and these do nothing, or a core0 that was
-there before. And keeps from them what the shell that starts them has decided on signals.
+there before. And keeps from them what the shell that starts them has decided on signals. What they choose depends on a
+seed that is told at the end; and no example has to be through in some time.
 """
 
 import fcntl
 import os
+import secrets
 import signal
 import threading
 
+import hypothesis
 import pytest
 
 from core0.network.claim import path
+from tests.daemon import SEED
+
+hypothesis.settings.register_profile("core0", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("core0")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """
+    Have a seed, for all processes of this run.
+    """
+    # those that pytest-xdist starts inherit it
+    seed = os.environ.setdefault(SEED, str(secrets.randbelow(10**6)))
+    if config.getoption("hypothesis_seed", None) is None:
+        config.option.hypothesis_seed = seed
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """
+    Tell it.
+    """
+    terminalreporter.write_line(f"what was chosen at random is chosen again with {SEED}={os.environ[SEED]}")
 
 
 @pytest.fixture(autouse=True, scope="session")

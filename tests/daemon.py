@@ -4,6 +4,7 @@ A real core0 for tests: started with ``twistd`` in folders of its own, commanded
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,19 @@ import redis
 
 ROOT = Path(__file__).resolve().parent.parent
 STARTED = "takes commands at"
-PATIENCE = 30.0  # seconds for what takes milliseconds on an idle machine
+PATIENCE = 60.0  # seconds for what takes milliseconds on an idle machine
+
+
+SEED = "CORE0_TEST_SEED"  # the variable whose value decides what tests choose
+
+
+def chance(name: str) -> random.Random:
+    """
+    What a test chooses with: the same for the same seed, which is told at the end of a run.
+
+    :param name: of the test.
+    """
+    return random.Random(f"{os.environ.get(SEED, '')} {name}")
 
 
 def eventually(look: Any, what: str, seconds: float = PATIENCE) -> Any:
@@ -185,15 +198,10 @@ class Daemon:
             return
         path = Path(recorded.read_text().strip())
         for child in sorted(path.glob("job-*")):
-            for pid in (child / "cgroup.threads").read_text().split():
-                try:
-                    os.kill(int(pid), signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-            eventually(lambda child=child: "populated 0" in (child / "cgroup.events").read_text(), "cgroup empty")
+            eventually(lambda child=child: _emptied(child), f"{child} is empty")
             child.rmdir()
         if path.exists():
-            eventually(lambda: "populated 0" in (path / "cgroup.events").read_text(), "cgroup empty")
+            eventually(lambda: "populated 0" in (path / "cgroup.events").read_text(), f"{path} is empty")
             path.rmdir()
 
     def __enter__(self) -> Self:
@@ -245,3 +253,15 @@ class Daemon:
         """
         with self.redis() as client:
             return [json.loads(entry) for entry in client.lrange("core:rejected", 0, -1)]
+
+
+def _emptied(cgroup: Path) -> bool:
+    """
+    Whether nothing is left in a cgroup: what is there is killed, and at the next look what it has begun meanwhile.
+    """
+    for pid in (cgroup / "cgroup.threads").read_text().split():
+        try:
+            os.kill(int(pid), signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    return "populated 0" in (cgroup / "cgroup.events").read_text()

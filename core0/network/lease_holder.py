@@ -85,7 +85,10 @@ class LeaseHolder(Listener):
         self._worker.stop()
 
     def _lacking(self, wait: float) -> str:
-        index, link = next((index, link) for index, link in self._links.items() if index not in self._leases)
+        lacking = [index for index in self._links if index not in self._leases]
+        # rather one of which it is known what is wrong
+        index = min(lacking, key=lambda index: index not in self._troubles)
+        link = self._links[index]
         trouble = f" ({self._troubles[index]})" if index in self._troubles else ""
         text = f"no DHCP server gives {link.name} an address within {wait:g} s; is there one behind bridge"
         return f"{text} {link.bridge}?{trouble}"

@@ -181,6 +181,17 @@ def plug(netlink: Netlink, link: Link, namespace: int, manner: Manner) -> None:
     :param namespace: a descriptor of the container's network namespace.
     :raises NotTaken: the kernel does not take it.
     """
+    try:
+        _plug(netlink, link, namespace, manner)
+    except NotTaken as error:
+        if has_link(link.bridge):
+            raise
+        # what the kernel says of the number of a link that is gone depends on the step
+        text = f"cannot connect container {link.container} to {link.bridge}: the bridge was removed meanwhile"
+        raise NotTaken(f"{text}; see bridge.list") from error
+
+
+def _plug(netlink: Netlink, link: Link, namespace: int, manner: Manner) -> None:
     where = f"connect container {link.container} to {link.bridge}"
     bridge = tried(where, index_of, link.bridge)
     (known,) = tried(where, netlink.socket.link, "get", index=bridge)

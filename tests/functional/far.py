@@ -30,6 +30,7 @@ from core0.redis.link import Link
 from core0.redis.url import RedisURL, parse
 from core0.values import Final
 from core0.waiting import pause
+from tests.daemon import PATIENCE
 from tests.fakes import MemoryProcesses, MemoryRecords
 from tests.functional.proxy import Proxy
 from tests.valkey import Valkey
@@ -37,7 +38,6 @@ from tests.work import Offer, Work
 
 NUMBER = 1
 PASSWORD = "secret of a CoreX"
-PATIENCE = 20.0  # seconds
 
 
 @implementer(ICommand)

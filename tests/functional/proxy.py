@@ -30,6 +30,8 @@ class Cut:
 class Proxy:
     """
     Listens on a unix socket, and hands on to another one.
+
+    :ivar passed: how many pieces it has handed on.
     """
 
     def __init__(self, path: Path, server: str) -> None:
@@ -42,6 +44,7 @@ class Proxy:
         self._listener.bind(str(path))
         self._listener.listen()
         self._closed = False
+        self.passed = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -114,6 +117,7 @@ class Proxy:
             data = ready.recv(PIECE)
             if not data:
                 return False
+            self.passed += 1
             if ready is server:
                 client.sendall(data)
                 continue

@@ -16,10 +16,10 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.daemon import Daemon, eventually
+from tests.daemon import PATIENCE, Daemon, eventually
 
 OWN_OF_LIBC = 0b11 << 31  # signals 32 and 33: glibc's posix_spawn leaves them ignored in every program
-GENEROUS = 20.0  # seconds that nothing here takes unless it hangs
+GENEROUS = PATIENCE  # seconds that nothing here takes unless it hangs
 
 
 def missing(what: str) -> Exception:

@@ -135,7 +135,7 @@ class AnyPayloadTests(ServedTestCase):
 
     redis = f"max_command = {LARGEST}"
 
-    @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, database=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.binary(max_size=60) | OBJECTS, min_size=1, max_size=40))
     def test_answered_once(self, payloads: list[Any]) -> None:
         """

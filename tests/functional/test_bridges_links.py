@@ -2,13 +2,35 @@
 Links of containers to bridges: what they carry, and what is left when they go. Hosts and containers are namespaces.
 """
 
+import sys
+import textwrap
 from typing import Any
 
+from tests.daemon import ROOT
 from tests.functional.network_shared import Driver, Host, NetworkTestCase, Refused
 
 INNER = {"address": "10.7.0.1/24", "nat": True}
 INNER6 = {"address": "fd07::1/64", "nat": True}
 BOTH = [["br0", "10.7.0.2/24"], ["br6", "fd07::2/64"]]
+# a bridge goes when the links to it are about to be connected
+GOES = """
+    import os, sys
+    from core0.network.desired import Link
+    from core0.network.kernel import Netlink, NotTaken
+    from core0.network.links import Manner, plug
+
+    class Late(Netlink):
+        def join(self, port, bridge, **more):
+            self.socket.link("del", index=bridge)
+            super().join(port, bridge, **more)
+
+    link = Link(container=7, index=0, bridge="br5", hwaddr="02:00:00:00:00:07")
+    for netlink in (Late(), Netlink()):
+        try:
+            plug(netlink, link, os.open(sys.argv[1], os.O_RDONLY), Manner())
+        except NotTaken as error:
+            print(error)
+"""
 
 
 class LinksTestCase(NetworkTestCase):
@@ -133,6 +155,18 @@ class LinkTests(LinksTestCase):
         other.ip("link", "add", "blackhole", "type", "bridge")
         other.ip("addr", "add", "10.7.0.20/24", "dev", "blackhole")
         self.networks.attach(2, other, ["br0", "10.7.0.21/24"])
+
+    def test_bridge_goes(self) -> None:
+        """
+        A bridge that is removed while a container is connected to it, or just before, is named as the reason.
+        """
+        self.host.ip("link", "add", "br5", "type", "bridge")
+        inside, before = self.another(), self.host.links()
+        script = [sys.executable, "-c", textwrap.dedent(GOES), f"/proc/{inside.pid}/ns/net"]
+        said = self.host.run("env", f"PYTHONPATH={ROOT}", *script)
+        expected = "cannot connect container 7 to br5: the bridge was removed meanwhile; see bridge.list\n"
+        self.assertEqual(expected * 2, said)
+        self.assertEqual((["lo"], {*before} - {"br5"}), (inside.links(), {*self.host.links()}))
 
     def test_many(self) -> None:
         """

@@ -2,15 +2,12 @@
 Many containers, at once and one after another.
 """
 
-import time
-
 from tests.daemon import eventually
 from tests.functional.containers import ContainerTestCase, image
 from tests.functional.shared import answer_of, descriptors, kilobytes
 
 AT_ONCE = 50
 IN_ALL, BATCH = 200, 20
-PATIENCE = 40.0  # seconds for all of them
 GROWTH = 10 << 10  # kB
 
 
@@ -74,13 +71,11 @@ class CrowdTests(ContainerTestCase):
 
     def test_in_sequence(self) -> None:
         """
-        Two hundred containers come and go within 40 s, and nothing is left of them, nor does core0 grow with them.
+        Two hundred containers come and go, and nothing is left of them, nor does core0 grow with them.
         """
         fds, memory = descriptors(self.daemon.pid), kilobytes(self.daemon.pid, "VmRSS")
-        before = time.monotonic()
         for _ in range(IN_ALL // BATCH):
             self.make_and_end(BATCH)
-        self.assertLess(time.monotonic() - before, PATIENCE)
         self.assert_swept()
         eventually(lambda: descriptors(self.daemon.pid) <= fds + 2, "descriptors are closed")
         self.assertLess(kilobytes(self.daemon.pid, "VmRSS") - memory, GROWTH)

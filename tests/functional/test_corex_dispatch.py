@@ -3,7 +3,6 @@ Commands that are dispatched into a container: every field of them works as on t
 """
 
 import json
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -124,16 +123,17 @@ class OnCrunTests(ContainerTestCase):
         Log records of the levels that were asked for, samples and live output come to the host, with the container's
         number.
         """
-        script = "echo out; echo err >&2; echo 20::'{\"a\": 1}'; sleep 1.5"
+        script = "echo out; echo err >&2; echo 20::'{\"a\": 1}'; until [ -e /tmp/sampled ]; do sleep 0.02; done"
         fields = {"log_levels": [2], "stats_interval": 1, "stream": True, "tags": ["red", "green"]}
-        result = self.inside(self.number, "core.system", sh(script), **fields)
-        id = result["id"]
-        self.assertEqual((["red", "green"], 20, {"a": 1}), (result["tags"], result["level"], answer_of(result)))
+        id = self.dispatch(self.number, "core.system", sh(script), **fields)
         with self.daemon.redis(decode_responses=True) as client:
+            samples = eventually(lambda: client.xrange(f"stats:{id}"), "there are samples while it runs")
+            self.assertLessEqual({"time", "cpu", "rss", "vms", "swap", "threads"}, set(samples[0][1]))
+            self.inside_sh(self.number, "touch /tmp/sampled")
+            result = self.daemon.result(id)
+            self.assertEqual((["red", "green"], 20, {"a": 1}), (result["tags"], result["level"], answer_of(result)))
             logs = eventually(lambda: self.logged(id), "it is logged")
             self.assertEqual([(self.number, "1:1", 2, "err")], logs)
-            samples = eventually(lambda: client.xrange(f"stats:{id}"), "there are samples")
-            self.assertLessEqual({"time", "cpu", "rss", "vms", "swap", "threads"}, set(samples[0][1]))
             self.assertGreater(client.ttl(f"stats:{id}"), 0)
             live = [json.loads(line) for line in client.lrange(f"stream:{id}", 0, -1)]
         self.assertEqual({self.number}, {record["core"] for record in live})
@@ -167,12 +167,10 @@ class OnCrunTests(ContainerTestCase):
                 client.rpush("core:default", *map(json.dumps, commands))
             return [self.daemon.result(id, 60) for id in ids]
 
-        before = time.monotonic()
         with ThreadPoolExecutor(5) as pool:
             for number, results in zip(numbers, pool.map(fill, numbers), strict=True):
                 found = {(each["state"], each["container"], each["streams"][0]) for each in results}
                 self.assertEqual({("SUCCESS", number, f"corex-{number}\n")}, found)
-        self.assertLess(time.monotonic() - before, 60)
 
 
 def _echo(id: str, number: int) -> dict[str, Any]:

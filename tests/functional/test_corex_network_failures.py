@@ -106,7 +106,7 @@ class StepsTests(ConnectedTestCase):
         self.host.ip("link", "add", "br5", "address", "02:00:00:00:00:05", "type", "bridge")
         id = self.waiting_create()
         self.host.ip("link", "del", "br5")
-        self.assert_refused(503, "eth0", self.daemon.result(id))
+        self.assert_refused(503, "no DHCP server gives eth0 an address", self.daemon.result(id))
         self.assert_as_before()
 
     def waiting_create(self) -> str:
@@ -118,8 +118,16 @@ class StepsTests(ConnectedTestCase):
         network = {"bridge": [["br5", "dhcp"], "br9"]}
         arguments = {"plist": image().plist, "network": network, "port": {"8080": 80}}
         id = self.daemon.push("corex.create", arguments)
-        eventually(lambda: f"c{number}v0" in self.host.links(), "it waits")
+        eventually(lambda: self.asks(f"c{number}v0"), "it waits")
         return id
+
+    def asks(self, link: str) -> bool:
+        """
+        Whether something has come from a container by its link.
+        """
+        return any(
+            int(each["stats64"]["rx"]["packets"]) for each in self.host.look("-s", "link") if each["ifname"] == link
+        )
 
     def test_killed(self) -> None:
         """

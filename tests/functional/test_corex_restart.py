@@ -88,7 +88,7 @@ class OnCrunTests(RestartTestCase):
         stop()
         self.assertTrue(lives(before["pid"]) and lives(corex))
         self.go(before["pid"])
-        time.sleep(0.3)
+        eventually(lambda: not self.runs(meanwhile), "a job ends meanwhile")
         self.daemon.start()
         after = self.listed()[str(number)]
         for field in ("hostname", "plist", "pid", "started", "mount"):
@@ -99,6 +99,16 @@ class OnCrunTests(RestartTestCase):
         self.assert_done(afterwards, number, "now\n")
         eventually(lambda: self.logged(meanwhile), "what was printed meanwhile is logged")
         self.assertGreater(self.create(), number)
+
+    def runs(self, id: str) -> bool:
+        """
+        Whether something of a job that was begun by :meth:`running_inside` lives; core0 need not be there.
+        """
+        found = (Path(f"/proc/{pid}/environ").read_bytes() for pid in self.traces.processes() if lives(pid))
+        try:
+            return any(id.encode() in environment for environment in found)
+        except OSError:
+            return True  # one has just ended: at the next look
 
     def inside_known(self, number: int, id: str) -> Any:
         """

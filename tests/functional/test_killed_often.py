@@ -3,11 +3,10 @@ core0 is killed again and again among hundreds of commands.
 """
 
 import json
-import random
 from pathlib import Path
 from typing import Any
 
-from tests.daemon import eventually
+from tests.daemon import chance, eventually
 from tests.functional.served import RestartTestCase
 from tests.functional.shared import lines, sh
 from tests.valkey import ServedDaemon, exactly_one
@@ -26,6 +25,7 @@ class KilledOftenTests(RestartTestCase):
         """
         In the end each command has exactly one result; what may not run twice has not, and what ended well has run.
         """
+        self.chosen = chance(self.id())
         daemon = self.daemon("[jobs]\nmax = 8")
         file = daemon.folder / "written"
         pushed: dict[str, dict[str, Any]] = {}
@@ -45,7 +45,7 @@ class KilledOftenTests(RestartTestCase):
         """
         One that leaves a line in the file, of one kind or another.
         """
-        fields = random.choice(({}, {}, {"queue": "a"}, {"queue": "b"}, {"max_restart": RESTARTS}, {"ping": True}))
+        fields = self.chosen.choice(({}, {}, {"queue": "a"}, {"queue": "b"}, {"max_restart": RESTARTS}, {"ping": True}))
         if "ping" in fields:
             return {"id": id, "command": "core.ping"}
         return {"id": id, "command": "core.system", "arguments": sh(f"echo {id} >> '{file}'; sleep 0.005"), **fields}
@@ -54,11 +54,11 @@ class KilledOftenTests(RestartTestCase):
         """
         Kill it once a few more have run, and sometimes again while it starts.
         """
-        count = len(lines(file)) + random.randrange(30)
+        count = len(lines(file)) + self.chosen.randrange(30)
         eventually(lambda: len(lines(file)) >= count or not daemon.unfinished(), "some have run")
         daemon.crash()
-        if random.random() < 0.3:
-            moment = random.choice(("starting up", "reactor class", "a server is left", "ended", "takes commands"))
+        if self.chosen.random() < 0.3:
+            moment = self.chosen.choice(("starting up", "reactor class", "a server is left", "ended", "takes commands"))
             size = len(daemon.output())
             daemon.start(wait=False)
             eventually(lambda: moment in daemon.output()[size:] or "takes" in daemon.output()[size:], moment)

@@ -96,7 +96,6 @@ class MaxTimeTests(LimitsTestCase):
         result = self.run_sh(f"echo run >> {counter}; exec sleep 1000", max_time=0.6, max_restart=1)
         self.assertEqual(("TIMEOUT", 143, 2), (result["state"], result["code"], result["runs"]))
         self.assertGreaterEqual(result["time"], 600)
-        self.assertLess(result["time"], 600 + FIRST_WAIT * 1000)
         self.assertEqual(["run"] * 2, lines(counter))
 
 

@@ -4,14 +4,13 @@ core0 is stopped in order: what runs is ended and answered, what may go on later
 
 import json
 import os
-import random
 import signal
 from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.daemon import Daemon, eventually
+from tests.daemon import Daemon, chance, eventually
 from tests.functional.served import RestartTestCase, until
 from tests.functional.shared import GENEROUS, Gate, lines, lives, sh
 from tests.valkey import ServedDaemon, exactly_one
@@ -156,8 +155,9 @@ class StoppingTests(RestartTestCase):
             json.dumps({"id": id, "command": "core.system", "arguments": sh(f"echo {id} >> '{file}'")}) for id in ids
         ]
         daemon.push_raw(*pushed)
+        chosen = chance(self.id())
         for _ in range(3):
-            count = len(lines(file)) + random.randrange(1, 40)
+            count = len(lines(file)) + chosen.randrange(1, 40)
             eventually(lambda count=count: len(lines(file)) >= count or not daemon.unfinished(), "some have run")
             daemon.stop()
             self.assertEqual(-signal.SIGTERM, daemon.wait())

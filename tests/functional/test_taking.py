@@ -94,10 +94,10 @@ class TakingTests(ServedTestCase):
         result = self.daemon.result(id)
         with self.daemon.redis() as client:
             self.assertEqual((1, b"list"), (client.llen(f"result:{id}"), client.type(f"result:{id}")))
-            self.assertLess(290, client.ttl(f"result:{id}"))
+            self.assertLess(200, client.ttl(f"result:{id}"))
             self.assertGreaterEqual(300, client.ttl(f"result:{id}"))
         self.assertGreater(result.pop("starttime"), 1_000_000_000_000)
-        self.assertLess(result.pop("time"), 30_000)
+        self.assertGreaterEqual(result.pop("time"), 0)
         expected = {
             "id": id,
             "command": "core.system",

@@ -71,10 +71,13 @@ class LifeTests(StandInCase):
         Joining does not wait until a container is let in; from then on its addresses are told, and its link has them.
         """
         await self.install()
+        closed = self.mood.with_suffix(".closed")
+        closed.touch()
         await self.zerotiers.join(*self.place())
         found = await self.zerotiers.described(7)
         assert found is not None
         self.assertEqual(("REQUESTING_CONFIGURATION", []), (found["status"], found["addresses"]))
+        closed.unlink()
         found = await self.told()
         self.assertEqual(found["addresses"], self.containers[7].addresses(found["interface"]))
         self.assertRegex(found["addresses"][0], r"\A10\.147\.17\.\d+/24\Z")

@@ -70,6 +70,9 @@ class Member:
         threading.Timer(CONFIGURED, self._let_in).start()
 
     def _let_in(self) -> None:
+        closed = Path(os.environ["ZEROTIER_ONE_MOOD"]).with_suffix(".closed")
+        while closed.exists():
+            time.sleep(0.01)
         for words in (["addr", "add", self._address], ["link", "set", "up"]):
             subprocess.run(["ip", *words, "dev", self.link], check=False)
         self._let = True

@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 from hypothesis import given
-from hypothesis import settings as examples
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -146,7 +145,6 @@ class AnyFileTests(ConfigCase):
             self.assertNotIn("\n", str(error)[len(str(self.path)) :])
             return None
 
-    @examples(deadline=None)  # the disk may be busy
     @given(TABLES)
     def test_any_table(self, tables: dict[str, Any]) -> None:
         """
@@ -159,7 +157,6 @@ class AnyFileTests(ConfigCase):
             self.assertLessEqual({*service.after}, started)
             started.add(service.name)
 
-    @examples(deadline=None)  # the disk may be busy
     @given(st.binary() | st.text().map(str.encode))
     def test_any_bytes(self, data: bytes) -> None:
         """
@@ -168,7 +165,6 @@ class AnyFileTests(ConfigCase):
         self.path.write_bytes(data)
         self.outcome()
 
-    @examples(deadline=None)  # the disk may be busy
     @given(st.data())
     def test_each_value(self, data: st.DataObject) -> None:
         """
