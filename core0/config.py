@@ -25,14 +25,13 @@ from core0.config_reader import (
     check_subnet,
     check_url,
     in_order,
-    nearest,
     read_files,
     read_section,
     shown,
     split_host,
 )
 from core0.errors import ConfigError
-from core0.messages import MAX_ID, Level, Period, Seconds, usable_id
+from core0.messages import MAX_ID, Level, Period, Seconds, nearest, usable_id
 
 DEFAULT_FILE = "/etc/core0/core0.toml"
 PHASES = frozenset({"init", "net", "boot"})  # old files name them in `after`; here they mean nothing

@@ -4,7 +4,6 @@ From TOML files to frozen structs, one reader for every section: what is wrong i
 A section is a msgspec struct. Its fields that carry a :class:`Key` are the keys of the file; their types say what fits.
 """
 
-import difflib
 import graphlib
 import heapq
 import json
@@ -23,7 +22,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from core0.errors import ConfigError
-from core0.messages import encode
+from core0.messages import encode, nearest
 
 DROP_INS = "core0.d"  # the folder beside the file
 _SHOWN = 80  # characters of an offending value
@@ -184,16 +183,6 @@ def bare(name: str) -> str:
     A key in the form that it has in a file: quoted where TOML asks for that.
     """
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else shown(name)
-
-
-def nearest(name: str, known: Collection[str], form: str = '"{}"') -> str:
-    """
-    What somebody who wrote ``name`` may have meant, in words; all that there is if nothing is near.
-    """
-    close = difflib.get_close_matches(name.lower(), known, n=1)
-    if close:
-        return f"did you mean {form.format(close[0])}?"
-    return f"there are {', '.join(map(form.format, known)) or 'none'}"
 
 
 def _paths(path: str, required: bool) -> Iterator[str]:

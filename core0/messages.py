@@ -4,6 +4,8 @@ What core0 and its clients say to each other: the only module that knows the wir
 Shapes are those of ``docs/reference/protocol.rst``. JSON is UTF-8.
 """
 
+import difflib
+from collections.abc import Collection
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any
 
@@ -274,3 +276,13 @@ def shown(text: str) -> str:
     What a client has sent, quoted in an answer: not longer than it takes to recognize it.
     """
     return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}…")
+
+
+def nearest(name: str, known: Collection[str], form: str = '"{}"') -> str:
+    """
+    What somebody who wrote ``name`` may have meant, in words; all that there is if nothing is near.
+    """
+    close = difflib.get_close_matches(name.lower(), known, n=1)
+    if close:
+        return f"did you mean {form.format(close[0])}?"
+    return f"there are {', '.join(map(form.format, known)) or 'none'}"

@@ -9,16 +9,16 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
-from core0 import odd_json
+from core0 import odd_json, unknown_keys
 from core0.errors import Refusal, Undecodable
-from core0.messages import MAX_ID, Command, encode, usable_id
+from core0.messages import MAX_ID, Command, encode, shown, usable_id
 
 
 class _Identity(Struct):
     id: str | None = None
 
 
-SECOND_LOOK = 64 << 10  # bytes
+SECOND_LOOK = unknown_keys.LARGEST  # bytes
 
 _decode_command = msgspec.json.Decoder(Command).decode
 _decode_identity = msgspec.json.Decoder(_Identity).decode
@@ -67,14 +67,21 @@ def read_arguments(raw: Raw, shape: type[_ARGUMENTS]) -> _ARGUMENTS:
     data = bytes(raw)
     if data == b"null":
         data = b"{}"
+    loose = not shape.__struct_config__.forbid_unknown_fields  # of a command that another package offers
     try:
-        return _decoder(shape).decode(data)
+        if loose and len(data) > unknown_keys.LARGEST:
+            _decoder(unknown_keys.strict(shape)).decode(data)
+        arguments = _decoder(shape).decode(data)
     except msgspec.ValidationError as error:
-        raise Refusal(400, explain(error, data, "arguments")) from error
+        raise Refusal(400, unknown_keys.find(data, shape, "arguments") or explain(error, data, "arguments")) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refusal(400, f"arguments: expected text in UTF-8 without lone surrogates: {error}") from error
     except RecursionError as error:
         raise Refusal(400, "arguments: nested too deeply: at most some 1,000 levels") from error
+    unknown = unknown_keys.find(data, shape, "arguments") if loose else None
+    if unknown is not None:
+        raise Refusal(400, unknown)
+    return arguments
 
 
 _decoders: dict[type, msgspec.json.Decoder[Any]] = {}
@@ -114,6 +121,7 @@ def digest(command: Command, arguments: Struct | None) -> str:
 _EXPLAINED = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 _MISSING = re.compile(r"Object missing required field `(.+)`")
+_UNKNOWN = re.compile(r"Object contains unknown field `(.+)`", re.DOTALL)
 
 
 def explain(error: msgspec.ValidationError, data: bytes, prefix: str) -> str:
@@ -127,6 +135,9 @@ def explain(error: msgspec.ValidationError, data: bytes, prefix: str) -> str:
     if missing:
         name = missing[1] if field == "command" else f"{field}.{missing[1]}"
         return f"{name}: required, but missing"
+    unknown = _UNKNOWN.fullmatch(what)
+    if unknown:
+        return f"{field}: no such argument: {shown(unknown[1])}"
     if what.startswith("@"):  # of a check of our own: it names the field itself
         return f"{field}.{what[1:]}"
     what = what[0].lower() + what[1:]

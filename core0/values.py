@@ -7,7 +7,13 @@ from msgspec import Struct
 from core0.messages import Result
 
 
-class NoArguments(Struct, frozen=True):
+class Arguments(Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    What a command takes, and nothing else.
+    """
+
+
+class NoArguments(Arguments, frozen=True):
     """
     The arguments of a command that takes none.
     """

@@ -2,7 +2,6 @@
 The ``bash`` command.
 """
 
-from msgspec import Struct
 from zope.interface import implementer
 
 from core0.commands.core import check_text
@@ -10,12 +9,13 @@ from core0.errors import Refusal
 from core0.interfaces import BaseCommand, IAgent, ICommand, IJob
 from core0.jobs.process import NOT_FOUND, Program, environment, locate
 from core0.messages import Outcome
+from core0.values import Arguments
 
 MAX_ARGUMENT = 128 * 1024 - 1  # bytes of one argument that Linux passes
 SHELLS = ("bash", "sh")
 
 
-class BashArguments(Struct, frozen=True):
+class BashArguments(Arguments, frozen=True):
     """
     ``script``: what to run. ``stdin``: what the script reads; without ``script`` it is the script itself.
     """

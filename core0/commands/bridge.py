@@ -2,7 +2,6 @@
 The ``bridge.*`` commands: the networks that containers are on.
 """
 
-from msgspec import Struct
 from zope.interface import implementer
 
 from core0.interfaces import BaseCommand, ICommand, IHost, IJob
@@ -10,11 +9,12 @@ from core0.messages import Outcome, answer, shown
 from core0.network import subnets
 from core0.network.desired import Subnet
 from core0.network.names import check_hwaddr, check_name, is_plain
+from core0.values import Arguments
 
 MODES = ("static", "dnsmasq")
 
 
-class AddressArguments(Struct, frozen=True):
+class AddressArguments(Arguments, frozen=True):
     """
     ``cidr``: the address of the bridge with the length of the prefix, such as ``10.0.0.1/24``, IPv4 or IPv6; the
     address of the network stands for the first one in it. ``start``, ``end``: the first and the last address that is
@@ -26,7 +26,7 @@ class AddressArguments(Struct, frozen=True):
     end: str | None = None
 
 
-class NetworkArguments(Struct, frozen=True):
+class NetworkArguments(Arguments, frozen=True):
     """
     ``mode``: ``static``, the bridge has an address; ``dnsmasq``, it hands out others by DHCP, too, and answers DNS;
     without one it has no address. ``nat``: what leaves the network gets the address of the host. ``settings``: the
@@ -64,7 +64,7 @@ class NetworkArguments(Struct, frozen=True):
             raise ValueError(f"@settings.{str(error).removeprefix('@')}") from error
 
 
-class CreateArguments(Struct, frozen=True):
+class CreateArguments(Arguments, frozen=True):
     """
     ``name``: 1 to 15 bytes, without blanks, control characters and ``/``, ``:``, ``%``; with a ``network``, only
     letters, digits and ``_.-``. ``hwaddr``: its MAC address; without it, one of its own that stays. ``network``: its
@@ -144,7 +144,7 @@ class BridgeList(BaseCommand):
         return answer(await self._host.networks.listed())
 
 
-class DeleteArguments(Struct, frozen=True):
+class DeleteArguments(Arguments, frozen=True):
     """
     ``name``: as ``bridge.list`` has it.
     """

@@ -6,7 +6,6 @@ import signal as signals
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from msgspec import Struct
 from msgspec.structs import force_setattr
 from zope.interface import implementer
 
@@ -15,7 +14,7 @@ from core0.interfaces import BaseCommand, IAgent, ICommand, IHost, IJob
 from core0.jobs.process import Program
 from core0.jobs.usage import total
 from core0.messages import Outcome, answer
-from core0.values import Usage
+from core0.values import Arguments, Usage
 
 _DEFAULT = (None, 0, "")
 
@@ -51,7 +50,7 @@ def check_text(field: str, text: str | None) -> None:
         raise ValueError(f"@{field}: expected text without a NUL character, got {text[:40]!r}")
 
 
-class SystemArguments(Struct, frozen=True):
+class SystemArguments(Arguments, frozen=True):
     """
     ``name``: the program; looked up in PATH unless it holds a slash. ``args``: its arguments. ``dir``: its working
     directory, which must exist; without it ``/``. ``env``: added to PATH, LANG and HOME. ``stdin``: what it reads, of
@@ -125,7 +124,7 @@ def signal_number(signal: int | str | None) -> int | None:
     raise ValueError(f"@signal: expected the number or the name of a signal, such as 15 or TERM, got {signal!r}")
 
 
-class KillArguments(Struct, frozen=True):
+class KillArguments(Arguments, frozen=True):
     """
     ``id``: of the command that started the job. ``signal``: by number or name; without it TERM, some seconds' grace,
     KILL.

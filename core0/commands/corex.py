@@ -6,7 +6,7 @@ import uuid
 from functools import partial
 from typing import Annotated
 
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Raw
 from msgspec.structs import replace
 from zope.interface import implementer
 
@@ -15,6 +15,7 @@ from core0.errors import Refusal, Undecodable
 from core0.interfaces import BaseCommand, ICommand, IHost, IJob
 from core0.messages import Outcome, answer, shown
 from core0.reading import decode
+from core0.values import Arguments
 
 _INNER = uuid.UUID("0c0e0c0e-d15b-5a7c-8000-c0e0c0e0c0e0")
 
@@ -80,7 +81,7 @@ class List(BaseCommand):
         return answer(await self._host.containers.listed())
 
 
-class DispatchArguments(Struct, frozen=True):
+class DispatchArguments(Arguments, frozen=True):
     """
     ``container``: its number. ``command``: a whole command, with all fields that it may have.
     """
@@ -131,7 +132,7 @@ def _new_id(job: IJob) -> str:
     return str(uuid.uuid5(_INNER, f"{job.id} {job.runs}"))
 
 
-class TerminateArguments(Struct, frozen=True):
+class TerminateArguments(Arguments, frozen=True):
     """
     ``container``: its number.
     """

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from msgspec import Struct
 from msgspec.json import encode
 
 from core0.commands.mounts import MountArguments, read_mount
@@ -19,6 +18,7 @@ from core0.network.names import check_hostname
 from core0.network.ports import MOST as MOST_PORTS
 from core0.network.ports import parse
 from core0.network.wishes import Port, Wish
+from core0.values import Arguments
 
 MIB = 1 << 20
 MAX_MOUNTS, MAX_ENV = 100, 1000
@@ -30,7 +30,7 @@ _ZEROTIER = re.compile(r"[0-9A-Fa-f]{16}")
 _SCHEMES = ("http://", "https://", "file://", "/")
 
 
-class LimitArguments(Struct, frozen=True):
+class LimitArguments(Arguments, frozen=True):
     """
     What a container may use: ``memory`` in bytes, or text with a unit (``"512M"``; K, M, G, T, powers of 1024), swap
     included; ``cpu`` in cores, also ``"50%"`` of one or ``"500m"``; ``pids``, processes and threads.
@@ -82,7 +82,7 @@ def _check_encoded(field: str, value: Any) -> None:
         raise ValueError(f"@{field}: expected at most {MAX_ENCODED} bytes as JSON, got {size}; have fewer, or shorter")
 
 
-class LinkArguments(Struct, frozen=True):
+class LinkArguments(Arguments, frozen=True):
     """
     ``bridge``: a link for each, in this order ``eth0``, ``eth1`` and so on in the container: the name of a bridge, or
     that and an address, ``["br0", "10.0.0.2/24"]``; with ``"dhcp"`` one that the bridge, or a server behind it, hands
@@ -113,7 +113,7 @@ class LinkArguments(Struct, frozen=True):
         return found
 
 
-class CreateArguments(Struct, frozen=True):
+class CreateArguments(Arguments, frozen=True):
     """
     ``plist`` (or ``root``): where the root file system is described, an http, https or file URL or an absolute path;
     instead of a plist there may be a tar archive of it, compressed or not. ``storage``: where the

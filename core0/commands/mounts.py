@@ -5,10 +5,9 @@ Where in a container something is mounted, as clients write it.
 import posixpath
 import re
 
-from msgspec import Struct
-
 from core0.containers.request import Mount
 from core0.messages import shown
+from core0.values import Arguments
 
 EXPECTED = 'expected an absolute path of the container, with ":ro" behind it to make it read-only'
 COLON = 'a path with a colon in it is written {"path": "/a:b", "read_only": false}'
@@ -27,7 +26,7 @@ _REASONS = {
 }
 
 
-class MountArguments(Struct, frozen=True):
+class MountArguments(Arguments, frozen=True):
     """
     ``path``: in the container, taken as it is. ``read_only``: without it, it can be written to.
     """

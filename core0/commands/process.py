@@ -2,16 +2,15 @@
 The ``process.*`` commands that clients of this protocol's family send.
 """
 
-from msgspec import Struct
 from zope.interface import implementer
 
 from core0.commands.core import Kill
 from core0.interfaces import BaseCommand, IAgent, ICommand, IJob
 from core0.messages import Command, Outcome, answer
-from core0.values import Usage
+from core0.values import Arguments, Usage
 
 
-class ListArguments(Struct, frozen=True):
+class ListArguments(Arguments, frozen=True):
     """
     ``id``: of one job; without it all of them.
     """

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from core0.config_reader import Found, Key, Rule, as_table, bare, nearest, read_section, shown
+from core0.config_reader import Found, Key, Rule, as_table, bare, read_section, shown
 from core0.errors import ConfigError
+from core0.messages import nearest
 
 Ip = IPv4Address | IPv6Address
 IpInterface = IPv4Interface | IPv6Interface

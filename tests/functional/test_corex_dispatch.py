@@ -63,6 +63,8 @@ class OnCrunTests(ContainerTestCase):
             self.assert_refused(400, "arguments.container", self.daemon.run_command("corex.dispatch", arguments))
         self.assertEqual("UNKNOWN_CMD", self.inside(self.number, "no.such.command")["state"])
         self.assert_refused(400, "arguments.name", self.inside(self.number, "core.system", {"name": 5}))
+        misspelt = self.inside(self.number, "core.system", {"name": "true", "arg": []})
+        self.assert_refused(400, 'arguments.arg: no such argument; did you mean "args"?', misspelt)
 
     def test_repeated(self) -> None:
         """

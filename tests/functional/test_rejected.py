@@ -214,6 +214,8 @@ class RejectedTests(RejectingCase):
             ),
             "env['A']": ({"name": "true", "env": {"A": "\0"}},),
             "stdin": ({"name": "true", "stdin": 5}, {"name": "true", "stdin": ["x"]}),
+            "arg": ({"name": "true", "arg": []},),
+            "user": ({"name": "true", "user": None},),
         }
         for field, examples in wrong.items():
             for arguments in examples:

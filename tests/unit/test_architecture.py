@@ -36,6 +36,7 @@ ROOMS = (
     ("tree_interfaces", "host_interfaces"),
     ("values",),
     ("reading", "corex_messages", "corex_settings"),
+    ("unknown_keys",),
     ("messages",),
     ("odd_json", "errors"),
 )

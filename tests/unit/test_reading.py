@@ -278,11 +278,11 @@ class ArgumentsTests(SynchronousTestCase):
 
     def test_typed(self) -> None:
         """
-        They are typed, with defaults filled in; unknown ones do not matter.
+        They are typed, with defaults filled in.
         """
         self.assertEqual(Stamp("x"), read_arguments(raw({"name": "x"}), Stamp))
         self.assertEqual(
-            Stamp("x", 2, {"A": "1"}), read_arguments(raw({"env": {"A": "1"}, "count": 2, "name": "x", "y": 1}), Stamp)
+            Stamp("x", 2, {"A": "1"}), read_arguments(raw({"env": {"A": "1"}, "count": 2, "name": "x"}), Stamp)
         )
 
     def test_null(self) -> None:
