@@ -234,7 +234,7 @@ class Service(Struct, frozen=True, kw_only=True):
     after: Annotated[Names, Key("The services that have to count as running before this one starts.")] = ()
     running_delay: Annotated[
         Seconds,
-        Key("How long after its start it counts as running. 0 means 2. Below 0: once it ended well.", "seconds"),
+        Key("It counts as running once a run has lasted so long. 0 means 2. Below 0: once it ended well.", "seconds"),
     ] = SETTLED
     running_match: Annotated[
         Pattern, Key("It counts as running when this is in a line of its output, whatever `running_delay` says.")

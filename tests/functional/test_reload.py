@@ -38,6 +38,23 @@ class ReloadTests(RecordsTestCase):
         self.daemon.signal(signal.SIGHUP)
         eventually(lambda: self.daemon.output().count(said) > times, said)
 
+    def test_killed(self) -> None:
+        """
+        At SIGHUP core0 starts a service again that was killed by a client or died, and none of those that run.
+        """
+        self.daemon.write_config(self.written("third", "[2]"))
+        self.hang_up("configuration reloaded")
+        started = self.until("third", "running")["starttime"]
+        self.hang_up("configuration reloaded")
+        self.assertEqual(started, (self.known("third") or {})["starttime"])
+        for arguments in ({"id": "third"}, {"id": "third", "signal": "SEGV"}):
+            self.assertEqual("true", self.daemon.run_command("core.kill", arguments)["data"])
+            eventually(lambda: self.known("third") is None, "it is over")
+            self.hang_up("configuration reloaded")
+            again = self.until("third", "running")["starttime"]
+            self.assertGreater(again, started)
+            started = again
+
     def test_reload(self) -> None:
         """
         At SIGHUP core0 takes over the levels and starts the services that its configuration has by then, stops nothing,

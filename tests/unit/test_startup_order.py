@@ -4,6 +4,8 @@ Startup services begin in the order of what they wait for.
 
 from typing import Any
 
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+
 from core0.config import Service
 from core0.errors import Refusal
 from core0.interfaces import IAgent, ICommand
@@ -11,7 +13,7 @@ from core0.jobs.job import Job
 from core0.messages import Level, Outcome, State
 from core0.startup import Startup
 from tests.unit.jobs import JobsCase
-from tests.work import FAILED, Stamp, Work
+from tests.work import CUT, FAILED, Stamp, Work
 
 
 class StartupOrderTests(JobsCase):
@@ -25,6 +27,10 @@ class StartupOrderTests(JobsCase):
         """
         super().setUp()
         self.startup = Startup(self.clock, self, self.jobs, self.find)  # type: ignore[arg-type] # nobody asks the agent
+        self.events: list[LogEvent] = []
+        observe: Any = self.events.append
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
 
     def find(self, agent: IAgent, name: str) -> ICommand | None:
         """
@@ -110,14 +116,47 @@ class StartupOrderTests(JobsCase):
 
     def test_retried(self) -> None:
         """
-        One that fails and is tried again may still come to run.
+        One that fails and is tried again runs once a run has lasted long enough, however long ago the first one began.
         """
         self.start(self.service("a", running_delay=5.0, max_restart=3), self.service("b", "a"))
-        self.end("a", FAILED)
-        self.clock.advance(1.2)
-        self.assertEqual(["a", "a"], self.work.begun)
         self.clock.advance(4)
+        self.end("a", FAILED)
+        self.clock.advance(1.2)  # until it runs again, and what the first run alone would have to last
+        self.assertEqual(["a", "a"], self.work.begun)
+        self.clock.advance(4.5)
+        self.assertEqual(["a", "a"], self.work.begun)
+        self.clock.advance(0.6)
         self.assertEqual(["a", "a", "b"], self.work.begun)
+
+    def test_crash_loop(self) -> None:
+        """
+        One that fails again and again never runs, and what waits for it never begins.
+        """
+        self.start(self.service("a", running_delay=2.0, max_restart=5), self.service("b", "a"))
+        for count in range(1, 7):
+            self.assertEqual(["a"] * count, self.work.begun)
+            self.clock.advance(1.5)
+            self.end("a", FAILED)
+            for _ in range(200):
+                self.clock.advance(0.5)
+                if "a" in self.work.running:
+                    break
+        self.assertEqual(["a"] * 6, self.work.begun)
+        self.assertEqual({}, self.states())
+
+    def test_in_a_queue(self) -> None:
+        """
+        The time that one waits for its queue does not count.
+        """
+        self.submit("first", queue="q")
+        self.start(self.service("a", queue="q"), self.service("b", "a"))
+        self.clock.advance(100)
+        self.assertEqual(["first"], self.work.begun)
+        self.end("first")
+        self.clock.advance(1.9)
+        self.assertEqual(["first", "a"], self.work.begun)
+        self.clock.advance(0.2)
+        self.assertEqual(["first", "a", "b"], self.work.begun)
 
     def test_ended_successfully(self) -> None:
         """
@@ -203,12 +242,158 @@ class StartupOrderTests(JobsCase):
 
     def test_reload(self) -> None:
         """
-        When services are started again only new ones begin, those that have ended included in what is old.
+        When services are started again those that run and those that ended well are left alone, and new ones begin.
         """
         self.start(self.service("a"), self.service("b"))
         self.end("b")
         self.start(self.service("a"), self.service("b"), self.service("c", "b"))
         self.assertEqual(["a", "b", "c"], self.work.begun)
+
+    def test_reload_after_death(self) -> None:
+        """
+        Those that died or were killed are started again, whatever they had been, and once for many reloads.
+        """
+        services = [
+            self.service("died"),
+            self.service("killed"),
+            self.service("recurs", recurring_period=5.0),
+            self.service("early", running_delay=100.0),
+            self.service("other"),
+        ]
+        self.start(*services)
+        self.clock.advance(10)
+        self.end("recurs")
+        for name in ("died", "early"):
+            self.end(name, FAILED)
+        for name in ("killed", "recurs"):
+            self.kill(name)
+        self.work.begun.clear()
+        for _ in range(3):
+            self.start(*services)
+        self.assertEqual(["died", "killed", "recurs", "early"], self.work.begun)
+
+    def test_reload_while_retrying(self) -> None:
+        """
+        One that waits to be tried again is left to that.
+        """
+        service = self.service("a", max_restart=1)
+        self.start(service)
+        self.end("a", FAILED)
+        for _ in range(3):
+            self.start(service)
+        self.assertEqual({"a": "retrying"}, self.states())
+        self.clock.advance(2)
+        self.assertEqual(["a", "a"], self.work.begun)
+
+    def test_reload_while_ending(self) -> None:
+        """
+        One that has been killed and is not over yet is started again once it is.
+        """
+        self.work.ends_late = True
+        service = self.service("a")
+        self.start(service)
+        self.kill("a")
+        for _ in range(3):
+            self.start(service)
+            self.clock.advance(1)
+        self.assertEqual(["a"], self.work.begun)
+        self.end("a", CUT)
+        self.clock.advance(1)
+        self.assertEqual(["a", "a"], self.work.begun)
+
+    def test_reload_of_what_waits(self) -> None:
+        """
+        One that did not start since another one failed starts once that one is started again and runs.
+        """
+        services = self.service("a"), self.service("b", "a")
+        self.start(*services)
+        self.end("a", FAILED)
+        self.start(*services)
+        self.assertEqual(["a", "a"], self.work.begun)
+        self.clock.advance(2.1)
+        self.assertEqual(["a", "a", "b"], self.work.begun)
+
+    def test_reload_of_dependants(self) -> None:
+        """
+        When one is started again those that run already because of it are left alone.
+        """
+        services = self.service("a"), self.service("b", "a")
+        self.start(*services)
+        self.clock.advance(2.1)
+        self.end("a", FAILED)
+        self.start(*services)
+        self.clock.advance(2.1)
+        self.assertEqual(["a", "b", "a"], self.work.begun)
+
+    def test_reload_changed(self) -> None:
+        """
+        What is configured anew under the same name is left alone while the old one runs, and started once it does not.
+        """
+        self.start(self.service("a"))
+        for _ in range(2):
+            self.start(self.service("a", tags="new"))
+        self.assertEqual(["a"], self.work.begun)
+        self.end("a")
+        for _ in range(2):
+            self.start(self.service("a", tags="new"))
+        self.assertEqual(["a", "a"], self.work.begun)
+        self.assertEqual("new", self.jobs.find("a").command.tags)
+
+    def test_reload_removed(self) -> None:
+        """
+        One that is not configured any more goes on, is not started again once it has died, and begins anew when it is
+        configured again.
+        """
+        self.start(self.service("a"))
+        self.start()
+        self.start(self.service("a"))
+        self.assertEqual(["a"], self.work.begun)
+        self.start()
+        self.end("a")
+        self.start()
+        self.assertEqual(["a"], self.work.begun)
+        self.start(self.service("a"))
+        self.assertEqual(["a", "a"], self.work.begun)
+
+    def reminders(self) -> list[str]:
+        """
+        What was logged of services that do not run yet.
+        """
+        events = [formatEvent(event) for event in self.events]
+        return [text for text in events if "does not count as running yet" in text]
+
+    def test_reminder(self) -> None:
+        """
+        A service that does not print what it is to print is told of, with those that wait for it, once and then rarely.
+        """
+        self.start(self.service("a", running_match="ready [0-9]+"), self.service("b", "a"), self.service("c"))
+        self.clock.advance(9)
+        self.assertEqual([], self.reminders())
+        self.clock.pump([1] * 100)
+        [text] = self.reminders()
+        for part in ("service a ", "'ready [0-9]+'", "running", "waiting for it: b"):
+            self.assertIn(part, text)
+        self.clock.pump([60] * 120)
+        self.assertEqual(3, len(self.reminders()))
+        self.prints("a", "ready 1")
+        self.clock.pump([60] * 120)
+        self.assertEqual(3, len(self.reminders()))
+
+    def test_reminder_of_a_crash_loop(self) -> None:
+        """
+        So is one that others wait for and that never runs long enough.
+        """
+        self.start(self.service("a", max_restart=100), self.service("b", "a"))
+        for _ in range(4):
+            self.end("a", FAILED)
+            for _ in range(300):
+                if "a" in self.work.running:
+                    break
+                self.clock.advance(0.1)
+        self.clock.advance(0)
+        self.end("a", FAILED)
+        self.clock.advance(10)
+        self.assertEqual(1, len(self.reminders()))
 
     def test_fields(self) -> None:
         """
