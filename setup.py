@@ -10,6 +10,8 @@ setup(
     long_description_content_type="text/x-rst",
     license="Apache-2.0",
     python_requires=">=3.11",
+    # said although it is the default: without it setuptools hides the plugins of an editable install from Twisted
+    package_dir={"": "."},
     packages=[*find_packages(include=["core0", "core0.*"]), "twisted.plugins"],
     package_data={"core0": ["py.typed"], "core0.redis": ["scripts/*.lua"], "twisted.plugins": ["core0_plugin.py"]},
     install_requires=[
@@ -29,6 +31,7 @@ setup(
     ],
     extras_require={
         "cli": ["click>=8.1", "rich>=13.0"],
+        "examples": ["redis>=5.0"],
         "test": ["pytest>=8.0", "pytest-timeout>=2.3", "pytest-xdist>=3.5", "hypothesis>=6.100", "redis>=5.0"],
         "lint": ["ruff>=0.8", "mypy>=1.13", "mypy-zope>=1.0", "types-pycurl>=7.45"],
         "docs": ["sphinx>=7.0"],
