@@ -42,6 +42,7 @@ from core0.redis.pressure import Pressure
 from core0.redis.records import RecordWriter
 from core0.redis.server import EmbeddedServer
 from core0.redis.server_settings import server_settings
+from core0.redis.store import Store
 from core0.redis.url import RedisURL, parse
 from core0.spawn import Surroundings
 from core0.startup import Startup
@@ -75,6 +76,7 @@ class Assembly:
         self.undo: Undo = []
         self.node = f"{config.core.gid}:{config.core.nid}"
         self.url = RedisURL()
+        self.store = Store(reactor, self.url)
         self.jobs: Jobs | None = None
         self.startup: Startup | None = None
         self.records: Records | None = None
@@ -94,7 +96,7 @@ class Assembly:
         ways_out = self._ways_out(ground)
         networks = self._networks(ground)
         attachments = self._attachments(ground, networks)
-        containers = housing.containers(self.url, Journal(ways_out.writer, self.files), attachments)
+        containers = housing.containers(self.store, Journal(ways_out.writer, self.files), attachments)
         await housing.open_again(records)
         marks = await ways_out.ledger.marks()
         await networks.recover([record.number for record in records])
@@ -154,6 +156,7 @@ class Assembly:
         await server.start()
         self.undo.append(server.stop)
         self.url = parse(self._config.redis.url) if self._config.redis.url else server.url
+        self.store = Store(self._reactor, self.url)
         killed = await in_pool(self._reactor, ground.pool, ground.trees.kill_left)
         if killed:
             _log.warn("ended {count} processes that a core0 before this one had left", count=killed)
@@ -165,14 +168,14 @@ class Assembly:
         config, reactor, undo = self._config, self._reactor, self.undo
         self.files.start()
         undo.append(lambda: in_pool(reactor, ground.pool, self.files.stop))
-        ledger = Ledger(reactor, self.url, self.node, config.redis.result_ttl)
+        ledger = Ledger(reactor, self.store, self.node, config.redis.result_ttl)
         ledger.start()
         undo.append(ledger.stop)
         pressure = Pressure(reactor, ledger.link)
         ledger.spare, ledger.on_written = pressure.short, pressure.written
         pressure.start()
         undo.append(pressure.stop)
-        other = Link(reactor, self.url, "writing records")
+        other = Link(reactor, self.store, "writing records")
         writer = self._writer = RecordWriter(reactor, other, config.redis.result_ttl, config.logging.redis_records)
         writer.start()
         undo.append(writer.stop)
@@ -257,7 +260,7 @@ class Assembly:
         Open the front door.
         """
         largest = self._config.redis.max_command
-        consumer = Consumer(self._reactor, self.url, self.node, queues(self._config, self.node), largest, host)
+        consumer = Consumer(self._reactor, self.store, self.node, queues(self._config, self.node), largest, host)
         consumer.full = ways_out.pressure.stopped
         host.jobs.on_room = consumer.ring
         consumer.start()

@@ -31,7 +31,7 @@ from core0.redis.corex_users import CoreXUsers
 from core0.redis.dispatched import Dispatched
 from core0.redis.server import EmbeddedServer
 from core0.redis.server_settings import ServerSettings, corex_server_settings
-from core0.redis.url import RedisURL
+from core0.redis.store import Store
 from core0.spawn import Surroundings
 from core0.waiting import Occurrence, within
 
@@ -92,16 +92,16 @@ class Housing:
     async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         return await in_pool(self._reactor, self._pool, work, *arguments)
 
-    def containers(self, url: RedisURL, journal: RecordSink, networks: Attachments) -> Containers:
+    def containers(self, store: Store, journal: RecordSink, networks: Attachments) -> Containers:
         """
         The containers, ready to be recovered.
 
-        :param url: of the server of the clients.
+        :param store: the server of the clients.
         :param journal: where their log records, samples and live output go.
         :param networks: their links and ports.
         """
         config, reactor, undo = self._config, self._reactor, self._undo
-        dispatched = Dispatched(reactor, url, self._node, config.redis.result_ttl)
+        dispatched = Dispatched(reactor, store, self._node, config.redis.result_ttl)
         dispatched.start()
         undo.append(dispatched.stop)
         undo.append(lambda: within(reactor, FLUSH_TIMEOUT, dispatched.flushed()))

@@ -58,24 +58,28 @@ class Occurrence(Generic[T]):
 
 class Bell:
     """
-    Rings for whoever waits; a ring that nobody waited for is kept, once. One at a time may wait.
+    Rings for all that wait; a ring that nobody waited for is kept, once.
     """
 
     __slots__ = ("_rung", "_waiting")
 
     def __init__(self) -> None:
         self._rung = False
-        self._waiting: Deferred[None] | None = None
+        self._waiting: list[Deferred[None]] = []
 
     def ring(self) -> None:
         """
-        Wake the one that waits, or the next one that will.
+        Wake all that wait, or the next one that will.
         """
-        if self._waiting is None:
+        if not self._waiting:
             self._rung = True
-        else:
-            waiting, self._waiting = self._waiting, None
-            waiting.callback(None)
+            return
+        ringing, self._waiting = self._waiting, []
+        while ringing:
+            # what one of them does may cancel another
+            waiting = ringing.pop(0)
+            if not waiting.called:
+                waiting.callback(None)
 
     def silence(self) -> None:
         """
@@ -91,16 +95,21 @@ class Bell:
             self._rung = False
             return
         deferred: Deferred[None] = Deferred(self._left)
-        self._waiting = deferred
-        timer = clock.callLater(seconds, self.ring) if clock is not None else None
+        self._waiting.append(deferred)
+        timer = clock.callLater(seconds, self._late, deferred) if clock is not None else None
         try:
             await deferred
         finally:
             if timer is not None and timer.active():
                 timer.cancel()
 
+    def _late(self, deferred: "Deferred[None]") -> None:
+        self._left(deferred)
+        deferred.callback(None)
+
     def _left(self, deferred: "Deferred[None]") -> None:
-        self._waiting = None
+        if deferred in self._waiting:
+            self._waiting.remove(deferred)
 
 
 class Turns:

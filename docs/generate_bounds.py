@@ -18,6 +18,7 @@ from core0.jobs import bookkeeping, cgroup, logfiles, manager, output, process, 
 from core0.network import dnsmasq, helper, leases, links, nft, ports, zerotier
 from core0.network import names as link_names
 from core0.redis import (
+    answers,
     channel,
     channels,
     consumer,
@@ -69,9 +70,14 @@ def _commands() -> Iterator[Row]:
         "it is gone; each run renews it",
     )
     yield (
-        "Time without a reply of the server",
-        f"{link.REPLY_TIMEOUT:.0f} to {2 * link.REPLY_TIMEOUT:.0f} s",
+        "Time without an answer of the server",
+        f"{link.SILENCE * link.LOOK:.0f} to {(link.SILENCE + 1) * link.LOOK:.0f} s",
         "connects again",
+    )
+    yield (
+        "Answers remembered, to be written again if the server forgets them",
+        f"{answers.MOST:,}, or {size(answers.MOST_BYTES)}, for ``result_ttl``; of each {size(outbox.REMEMBERED_BYTES)}",
+        "the oldest go; of a larger one it is remembered how it ended",
     )
 
 

@@ -7,10 +7,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from twisted.internet.defer import TimeoutError
+from twisted.internet.error import ConnectError
 
 from core0.client.errors import ServerError
-from core0.redis.connection import Connection, Lost, RedisError, connect
+from core0.redis.connect import connect
+from core0.redis.connection import Connection, Lost, RedisError
 from core0.redis.url import RedisURL
+from core0.redis.why import WrongServer
 from core0.waiting import pause, within
 
 MAX_IDLE = 8
@@ -68,7 +71,7 @@ class Pool:
                 return await within(self._reactor, CONNECT_TIMEOUT, connect(self._reactor, self._url))
             except (RedisError, TimeoutError) as error:
                 # a server that has just started refuses everything until it has read its files
-                passing = isinstance(error, (Lost, TimeoutError)) or str(error).startswith("LOADING")
+                passing = isinstance(error, Lost | TimeoutError | WrongServer) or str(error).startswith("LOADING")
                 if not passing or self._reactor.seconds() + wait > end:
                     raise ServerError(self._why_not(error)) from error
             await pause(self._reactor, wait)
@@ -78,9 +81,11 @@ class Pool:
     def _why_not(self, error: Exception) -> str:
         if isinstance(error, TimeoutError):
             return f"cannot reach core0 at {self._url}: no answer for {CONNECT_TIMEOUT:.0f} s"
+        if isinstance(error, WrongServer):
+            return str(error)
         if isinstance(error, Lost):
-            return f"{error}; is core0 running there?"
-        return f"cannot log in at {self._url}: {error}"
+            return f"{error}; is core0 running there?" if isinstance(error.__cause__, ConnectError) else str(error)
+        return f"cannot log in: {error}"
 
     async def close(self) -> None:
         """

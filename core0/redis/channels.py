@@ -19,6 +19,7 @@ from core0.redis.connection import Connection, Lost, ReplyError
 from core0.redis.ears import Ears
 from core0.redis.link import Link
 from core0.redis.script import RECEIVE
+from core0.redis.store import Store
 from core0.redis.task import Task
 from core0.redis.url import RedisURL
 from core0.waiting import Bell, pause
@@ -43,8 +44,9 @@ class Channels:
 
     def __init__(self, reactor: Any, url: RedisURL) -> None:
         self._reactor = reactor
-        self._ears = Ears(reactor, url, self._told, "BCAST", "PREFIX", keys.RESULTS, "PREFIX", keys.RECORDS)
-        self._link = Link(reactor, url, "speaking to containers", self._ears.attach, (RECEIVE,))
+        store = Store(reactor, url)
+        self._ears = Ears(store, self._told, "BCAST", "PREFIX", keys.RESULTS, "PREFIX", keys.RECORDS)
+        self._link = Link(reactor, store, "speaking to containers", self._ears.attach, (RECEIVE,))
         self._channels: dict[int, Channel] = {}
         self._by_key: dict[bytes, Channel] = {}
         self._changed: dict[int, Channel] = {}

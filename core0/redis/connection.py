@@ -5,36 +5,33 @@ A lost connection is an event that its user has to know of (what was in flight m
 whoever needs one connects, works until it is lost, and connects again.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 import hiredis
 import txredisapi
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import (
     HostnameEndpoint,
     UNIXClientEndpoint,
     wrapClientTLS,
 )
-from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.ssl import optionsForClientTLS
 
 from core0.redis.url import RedisURL
-from core0.waiting import within
 
 CONNECT_TIMEOUT = 10.0  # seconds
-REPLY_TIMEOUT = 10.0  # seconds for all that is said before a connection is of use
-
-T = TypeVar("T")
+SLOWEST = 512 << 10  # bytes a second that a network carries at least, before a server counts as silent
+MOST_SENDING = 60.0  # seconds
 
 Lost = txredisapi.ConnectionError
 ReplyError = txredisapi.ResponseError
 RedisError = txredisapi.RedisError
 
 
-class _Once(Factory):
+class Once(Factory):
     """
     Makes one connection and does not say so in the log.
     """
@@ -65,7 +62,9 @@ class Connection(txredisapi.SubscriberProtocol):  # type: ignore[misc] # txredis
         self._on_message = on_message
         self._alive = self._closed = False
         self._asked = self._answered = 0
-        self._seen = 0
+        self._received = self._seen = self._ticks = self._sent = 0
+        self.why_lost: BaseException | None = None
+        self.run_id = ""
         self._write_at_once: Callable[[], object] | None = None
 
     def connectionMade(self) -> Any:
@@ -82,7 +81,21 @@ class Connection(txredisapi.SubscriberProtocol):  # type: ignore[misc] # txredis
         Twisted's hook.
         """
         self._alive = False
+        if self.why_lost is None:
+            self.why_lost = why.value
         super().connectionLost(why)
+
+    def dataReceived(self, data: bytes, unpause: bool = False) -> None:
+        """
+        Twisted's hook.
+        """
+        self._received += 1
+        try:
+            super().dataReceived(data, unpause)
+        except hiredis.ProtocolError as error:
+            # what speaks is no such server; one that wants TLS answers with an alert of that
+            self.why_lost = error
+            self.close()
 
     @property
     def alive(self) -> bool:
@@ -97,6 +110,7 @@ class Connection(txredisapi.SubscriberProtocol):  # type: ignore[misc] # txredis
         not subscribed.
         """
         self._answered += 1
+        self._sent = 0
         if self._on_message is None:
             self.replyQueue.put(reply)
         else:
@@ -119,7 +133,9 @@ class Connection(txredisapi.SubscriberProtocol):  # type: ignore[misc] # txredis
         if not self.alive:
             raise Lost("not connected")
         # packed in C: txredisapi's own execute_command takes 20 times as long for a batch
-        self.transport.write(hiredis.pack_command(words))  # type: ignore[arg-type] # it takes any tuple of these
+        packed = hiredis.pack_command(words)  # type: ignore[arg-type] # it takes any tuple of these
+        self._sent += len(packed)
+        self.transport.write(packed)
         if self._write_at_once is not None:
             # now, not in the reactor's next turn: the server works on it meanwhile. An error shows at the next event.
             self._write_at_once()
@@ -127,13 +143,21 @@ class Connection(txredisapi.SubscriberProtocol):  # type: ignore[misc] # txredis
         reply: Deferred[Any] = self.replyQueue.get()
         return reply.addCallback(self.handle_reply)
 
-    def stuck(self) -> bool:
+    def silent(self) -> float:
         """
-        Whether something was asked, and nothing was answered since the last time that somebody wanted to know this.
+        To be called once a second: for how many of these calls nothing has come, less what it may take to send what is
+        under way. Counting calls, not time: a process that was stopped meanwhile has not looked.
         """
-        still = self._seen == self._answered and self._asked > self._answered
-        self._seen = self._answered
-        return still
+        self._ticks = self._ticks + 1 if self._seen == self._received else 0
+        self._seen = self._received
+        return self._ticks - min(self._sent / SLOWEST, MOST_SENDING)
+
+    @property
+    def waiting(self) -> bool:
+        """
+        Whether something was asked that is not answered.
+        """
+        return self._asked > self._answered
 
     def lost(self) -> "Deferred[Any]":
         """
@@ -162,79 +186,4 @@ def endpoint(reactor: Any, url: RedisURL) -> IStreamClientEndpoint:
     return wrapClientTLS(optionsForClientTLS(host), plain) if url.tls else plain
 
 
-async def connect(reactor: Any, url: RedisURL, on_message: Callable[[Any], None] | None = None) -> Connection:
-    """
-    Connect and log in.
-
-    :raises Lost: the server cannot be reached.
-    :raises RedisError: it does not let us in; Lost is one, too.
-    """
-    if url.master:
-        url = await _master(reactor, url)
-    try:
-        connection = Connection(on_message)
-        await endpoint(reactor, url).connect(_Once(connection))
-    except ConnectingCancelledError as error:
-        raise CancelledError from error
-    except CancelledError:
-        raise
-    except Exception as error:  # names that are none raise this and that
-        raise Lost(f"cannot reach {url}: {error}") from error
-    try:
-        await in_time(reactor, str(url), _log_in(connection, url))
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-async def _log_in(connection: Connection, url: RedisURL) -> None:
-    questions: list[tuple[str, ...]] = [("PING",)]
-    if url.password is not None:
-        questions.insert(0, ("AUTH", *filter(None, (url.username, url.password))))
-    replies = [connection.command(*words) for words in questions]  # both at once: it takes half as long
-    for good, reply in await DeferredList(replies, consumeErrors=True):
-        if not good:
-            reply.raiseException()
-
-
-async def in_time(reactor: Any, whom: str, conversation: Awaitable[T]) -> T:
-    """
-    The result of what is said on a new connection.
-
-    :raises Lost: the server takes too long; whoever calls closes the connection.
-    """
-    try:
-        return await within(reactor, REPLY_TIMEOUT, conversation)
-    except TimeoutError as error:
-        raise Lost(f"{whom} has not answered within {REPLY_TIMEOUT:.0f} s") from error
-
-
-async def _master(reactor: Any, url: RedisURL) -> RedisURL:
-    """
-    Ask one Sentinel after another where the master is.
-    """
-    failure: Exception = Lost("no Sentinel given")
-    for host in url.hosts:
-        try:
-            sentinel = await connect(reactor, RedisURL(hosts=(host,)))
-        except RedisError as error:
-            failure = error
-            continue
-        try:
-            question = sentinel.command("SENTINEL", "get-master-addr-by-name", url.master)
-            address = await in_time(reactor, f"the Sentinel at {host[0]}:{host[1]}", question)
-        except RedisError as error:
-            failure = error
-            continue
-        finally:
-            sentinel.close()
-        if address:
-            return RedisURL(
-                hosts=((address[0].decode(), int(address[1])),), username=url.username, password=url.password
-            )
-        failure = Lost(f"the Sentinel at {host[0]}:{host[1]} knows no master named {url.master}")
-    raise failure
-
-
-__all__ = ["Connection", "Lost", "RedisError", "ReplyError", "connect", "in_time"]
+__all__ = ["Connection", "Lost", "Once", "RedisError", "ReplyError", "endpoint"]

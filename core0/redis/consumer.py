@@ -17,8 +17,8 @@ from core0.redis.connection import Connection, Lost, ReplyError
 from core0.redis.ears import Ears
 from core0.redis.link import Link
 from core0.redis.script import REREAD, TAKE, URGENT
+from core0.redis.store import Store
 from core0.redis.task import Task
-from core0.redis.url import RedisURL
 from core0.values import Entry
 from core0.waiting import Bell, Occurrence, pause
 
@@ -90,20 +90,20 @@ class Consumer:
     _log = Logger()
 
     def __init__(
-        self, reactor: Any, url: RedisURL, node: str, queues: Sequence[str], largest: int, taker: Taker
+        self, reactor: Any, store: Store, node: str, queues: Sequence[str], largest: int, taker: Taker
     ) -> None:
         self._reactor = reactor
-        self._url = url
         self._node = node
         self._queues = list(queues)
         self._largest = largest
         self._taker = taker
         self._bell = Bell()
-        self._ears = Ears(reactor, url, lambda keys: self._bell.ring())
-        self._link = Link(reactor, url, "taking commands", self._ears.attach)
+        self._ears = Ears(store, lambda keys: self._bell.ring())
+        self._link = Link(reactor, store, "taking commands", self._ears.attach)
         self._trickled = 0.0
         self._waiting_for_room = False
         self._odd = 0
+        self._refused = ""
         self._task = Task("taking commands has stopped")
         self._unfinished = keys.unfinished(node)
         self.ready: Occurrence[None] = Occurrence()
@@ -141,7 +141,10 @@ class Consumer:
             except Lost:
                 await pause(self._reactor, 0)
             except ReplyError as error:
-                self._log.warn("cannot take commands: {error}; trying again", error=error)
+                if str(error) != self._refused:
+                    self._refused = str(error)
+                    self._log.warn("cannot take commands: {error}; trying again", error=error)
+                self._link.doubt(error)
                 await pause(self._reactor, RETRY)
 
     async def _reread(self, connection: Connection) -> None:
@@ -224,6 +227,7 @@ class Consumer:
         queues = self._queues if turn % 2 else self._queues[::-1]  # each comes first in its turn
         words = (most, BATCH_BYTES, self._largest)
         reply = await self._link.once(connection, TAKE, (*self._keys(), *queues), words)
+        self._refused = ""
         self._tell_odd(reply[1])
         return reply[0], _entries(reply[2:])
 

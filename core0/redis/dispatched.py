@@ -15,6 +15,7 @@ from core0.redis import keys
 from core0.redis.connection import Lost, ReplyError
 from core0.redis.ledger import RETRY, Ledger
 from core0.redis.script import REREAD
+from core0.redis.store import Store
 from core0.redis.task import Task
 from core0.redis.url import RedisURL
 from core0.values import Entry
@@ -30,8 +31,8 @@ class Dispatched(Ledger):
     :param life: of a result, in seconds.
     """
 
-    def __init__(self, reactor: Any, url: RedisURL, node: str, life: int) -> None:
-        super().__init__(reactor, url, node, life, holder=f"{node}:corex", name="writing results of containers")
+    def __init__(self, reactor: Any, store: Store | RedisURL, node: str, life: int) -> None:
+        super().__init__(reactor, store, node, life, holder=f"{node}:corex", name="writing results of containers")
         self._unfinished = keys.dispatched(node)
         self._marks = keys.dispatched_marks(node)
         self._last = keys.dispatched_clock(node)

@@ -3,10 +3,9 @@ Being told by the server when a key has changed, on a connection of its own.
 """
 
 from collections.abc import Callable
-from typing import Any
 
-from core0.redis.connection import Connection, connect
-from core0.redis.url import RedisURL
+from core0.redis.connection import Connection
+from core0.redis.store import Store
 
 INVALIDATED = b"__redis__:invalidate"
 
@@ -17,11 +16,8 @@ class Ears:
     :param options: further words of ``CLIENT TRACKING``.
     """
 
-    def __init__(
-        self, reactor: Any, url: RedisURL, on_change: Callable[[list[bytes] | None], None], *options: str
-    ) -> None:
-        self._reactor = reactor
-        self._url = url
+    def __init__(self, store: Store, on_change: Callable[[list[bytes] | None], None], *options: str) -> None:
+        self._store = store
         self._on_change = on_change
         self._options = options
         self._connection: Connection | None = None
@@ -31,7 +27,7 @@ class Ears:
         Have the server tell of what others change: of what was read on this connection, if the options do not say more.
         """
         self.close()
-        ears = await connect(self._reactor, self._url, self._on_change)
+        ears = await self._store.connect(self._on_change)
         self._connection = ears
         number = await ears.command("CLIENT", "ID")
         await ears.command("SUBSCRIBE", INVALIDATED)

@@ -26,6 +26,7 @@ from core0.waiting import Bell, pause
 BATCH = 256
 BATCH_BYTES = 16 << 20
 PEEK = 10.0  # seconds that a look at an empty queue takes at most
+SILENCE = 15  # looks, one a second, without a word from the server: more than such a look takes
 PAUSE = 0.05  # seconds after a look for what may not wait
 LOOK = 1.0  # seconds between these looks
 RETRY = 1.0  # seconds
@@ -86,7 +87,7 @@ class FarConsumer:
         self._ledger = ledger
         self._node = f"container {number}"
         self._key = keys.orders(number)
-        self._link = Link(reactor, url, "taking orders", scripts=())
+        self._link = Link(reactor, url, "taking orders", scripts=(), silence=SILENCE)
         self._bell = Bell()
         self._seen = Seen()
         self._step = 1

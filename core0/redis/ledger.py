@@ -21,11 +21,13 @@ from core0.messages import (
 )
 from core0.redis import keys
 from core0.redis.answers import Answers
+from core0.redis.connect import fields
 from core0.redis.connection import Connection, Lost, ReplyError
 from core0.redis.held import Held
 from core0.redis.link import Link
 from core0.redis.outbox import SHORT, Item, Outbox, Rejected, Words, remembered, shortened, size_of, words
 from core0.redis.script import CLAIM, FINISH, MARK, RESTORE
+from core0.redis.store import Store
 from core0.redis.url import RedisURL
 from core0.redis.writer import Writer
 from core0.values import Claim, Final
@@ -58,13 +60,13 @@ class Ledger(Writer):
     def __init__(
         self,
         reactor: Any,
-        url: RedisURL,
+        store: Store | RedisURL,
         node: str,
         life: int,
         holder: str = "",
         name: str = "writing results",
     ) -> None:
-        self.link = Link(reactor, url, name, self._restore)
+        self.link = Link(reactor, store, name, self._restore)
         super().__init__(reactor, self.link, "the ledger has stopped writing")
         self._node = node
         self._life = life
@@ -75,6 +77,7 @@ class Ledger(Writer):
         self._pending = Outbox()
         self._held = Held()
         self._answers = Answers(reactor, life)
+        self._run_id = ""
         self._failures = 0
         self._singly = 0
         self._marking: dict[int, Mark] = {}
@@ -149,15 +152,13 @@ class Ledger(Writer):
 
     async def _remind(self, claims: Sequence[Claim]) -> None:
         """
-        Put back what the ids of these stand for, as far as it is known here, before the server is asked for them.
+        Put back jobs that these ids stand for, before the server is asked for them: never two at once under one id.
         """
         known: list[_Word] = []
         for claim in claims:
-            first, answer = self._held.of_id(claim.id), self._answers.of_id(claim.id)
+            first = self._held.of_id(claim.id)
             if first is not None and first.seq != claim.seq:
                 known += self._holding(first, first.payload)
-            elif first is None and answer is not None:
-                known += _answering(*answer)
         if known:
             await self._link.call(RESTORE, self._restore_keys(), (self._holder, self._highest(), *known))
 
@@ -176,12 +177,19 @@ class Ledger(Writer):
         """
         The server's reply, for as long as it takes.
         """
+        told = ""
         while True:
             connection = await self._link.up()
             try:
                 return await connection.command(*words)
             except Lost:
                 await pause(self._clock, 0)
+            except ReplyError as error:
+                if str(error) != told:
+                    told = str(error)
+                    self._log.warn("the server refuses {command}: {error}; trying again", command=words[0], error=error)
+                self._link.doubt(error)
+                await pause(self._clock, RETRY)
 
     def mark(self, seq: int, mark: Mark) -> "Deferred[None]":
         """
@@ -325,6 +333,7 @@ class Ledger(Writer):
         Answer what was answered and is unfinished nevertheless; put back entries, claims, marks and answers that are
         missing.
         """
+        another = await self._is_another(connection)
         if not self._held and not self._answers:
             return
         there = {int(seq) for seq in await connection.command("HKEYS", self._unfinished)}
@@ -336,7 +345,8 @@ class Ledger(Writer):
                 payload = await connection.command("HGET", self._unfinished, seq)
                 self._conflicting(int(seq), str(id), payload or b"")
         known = [self._holding(claim, b"" if claim.seq in there else claim.payload) for claim in self._held]
-        known += await self._missing_answers(connection)
+        if another:
+            known += await self._missing_answers(connection)
         restored = 0
         for batch in _batches(known):
             sent = (self._holder, self._highest(), *batch)
@@ -347,6 +357,18 @@ class Ledger(Writer):
         if answered or restored:
             text = "the server had forgotten commands: {answered} were answered again, {restored} put back"
             self._log.warn(text, answered=len(answered), restored=restored)
+
+    async def _is_another(self, connection: Connection) -> bool:
+        """
+        Whether this server may not have been told all answers. What somebody has removed from the same one stays away.
+        """
+        try:
+            told = fields(await connection.command("INFO", "server")).get("run_id", "")
+        except ReplyError:
+            told = ""
+        another = not told or told != self._run_id
+        self._run_id = told
+        return another
 
     def _holding(self, claim: Claim, payload: bytes) -> "tuple[_Word, ...]":
         """

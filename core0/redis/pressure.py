@@ -78,7 +78,8 @@ class Pressure:
         return Deferred.fromCoroutine(self._ask()).addErrback(self._failed)
 
     def _failed(self, failure: Failure) -> None:
-        failure.trap(RedisError)  # it may be away, or not tell; then there is nothing to go by
+        if not failure.check(RedisError):  # it may be away, or not tell; then there is nothing to go by
+            self._log.failure("cannot see how full the server is", failure)
 
     async def _ask(self) -> None:
         connection = await self._link.up()

@@ -16,7 +16,8 @@ from twisted.python.failure import Failure
 from core0.errors import ServerFailed
 from core0.reaper import Reaper
 from core0.redis import acl
-from core0.redis.connection import RedisError, connect
+from core0.redis.connect import connect
+from core0.redis.connection import RedisError
 from core0.redis.files_lock import INHERITED, FilesLock, write_private
 from core0.redis.files_lock import STOP_TIMEOUT as STOP_TIMEOUT
 from core0.redis.local_proxy import LocalProxy

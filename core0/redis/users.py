@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from core0.errors import ServerFailed
-from core0.redis.connection import Lost, RedisError, ReplyError, connect, in_time
+from core0.redis.connect import connect, in_time
+from core0.redis.connection import Lost, RedisError, ReplyError
 from core0.redis.url import RedisURL
 from core0.waiting import pause
 

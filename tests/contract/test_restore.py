@@ -43,6 +43,17 @@ class RestoreTests(ValkeyCase):
             await pause(reactor, 0.001)
         await self.turns(1)
 
+    async def restart(self) -> None:
+        """
+        Have another server take the place of this one, with what this one still has.
+        """
+        before = await self.real.link.up()
+        self.valkey.stop()
+        self.valkey.start()
+        while await self.real.link.up() is before:
+            await pause(reactor, 0.001)
+        await self.turns(1)
+
     async def held(self, seq: int, id: str = "a", digest: str = ONE) -> bool:
         """
         Take a command and claim its id, with the payload.
@@ -156,7 +167,7 @@ class RestoreTests(ValkeyCase):
         await self.held(1)
         await self.finish(final(1, data="done"))
         self.client.flushall()
-        await self.reconnect()
+        await self.restart()
         self.assertEqual((["done"], ONE), ([result.data for result in self.results()], self.claimed()))
         self.assertTrue(0 < self.client.ttl(keys.result("a")) <= LIFE)
         self.assertTrue(0 < self.client.ttl(keys.claim("a")) <= LIFE)
@@ -168,7 +179,7 @@ class RestoreTests(ValkeyCase):
         await self.held(1)
         await self.finish(final(1))
         self.consume()
-        await self.reconnect()
+        await self.restart()
         self.assertEqual([], self.results())
         self.assertTrue(await self.held(2, digest=OTHER))
 
@@ -187,16 +198,28 @@ class RestoreTests(ValkeyCase):
 
     async def test_pushed_again_after_its_end(self) -> None:
         """
-        So it is with one that was answered: the answer stands again.
+        So it is with one that was answered by a server that another one has replaced: the answer stands again.
         """
         await self.held(1)
         await self.finish(final(1, data="done"))
         for seq, digest in ((2, ONE), (3, OTHER)):
             self.client.flushall()
+            await self.restart()
             self.assertFalse(await self.held(seq, digest=digest))
             await self.ledger.flushed()
             self.assertEqual((["done"], set()), ([result.data for result in self.results()], self.unfinished()))
         self.assert_conflict(3)
+
+    async def test_removed(self) -> None:
+        """
+        What somebody has removed from the same server is not put back: its id is free.
+        """
+        await self.held(1)
+        await self.finish(final(1))
+        self.client.delete(keys.claim("a"), keys.result("a"))
+        await self.reconnect()
+        self.assertEqual([], self.results())
+        self.assertTrue(await self.held(2, digest=OTHER))
 
     async def test_claimed_meanwhile(self) -> None:
         """
@@ -220,7 +243,7 @@ class RestoreTests(ValkeyCase):
         streams = replace(long.result, streams=("x" * 9 * SHORT, "end"))
         await self.finish(replace(long, result=streams), final(2, "b", data="x" * (REMEMBERED_BYTES + 1)))
         self.client.flushall()
-        await self.reconnect()
+        await self.restart()
         self.assertEqual(("x" * SHORT, "end"), self.results()[0].streams)
         self.assertEqual((8 * SHORT, 0), self.results()[0].truncated)
         self.assertIn("it ended as SUCCESS with code 0, but the server has lost its result", self.results("b")[0].data)
@@ -233,7 +256,7 @@ class RestoreTests(ValkeyCase):
         self.assertTrue(all(await self.ledger.claim(claims)))
         await self.finish(*(final(seq, f"id {seq}") for seq in range(1, 301)))
         self.client.flushall()
-        await self.reconnect()
+        await self.restart()
         self.assertEqual(set(range(301, 601)), self.unfinished())
         self.assertEqual(600, len(self.client.keys("core0:id:*")))
         self.assertEqual(300, len(self.client.keys("result:*")))

@@ -8,7 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from core0.redis.connection import REPLY_TIMEOUT, Connection, Lost, connect
+from core0.redis.connect import REPLY_TIMEOUT, connect
+from core0.redis.connection import Connection, Lost
 from core0.redis.link import Link
 from core0.redis.url import RedisURL
 
