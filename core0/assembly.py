@@ -21,6 +21,7 @@ from core0.config import Config, Logging
 from core0.containers.manager import Containers
 from core0.host import Host
 from core0.housing import Housing, Journal
+from core0.identity import identify
 from core0.inherited import oom_score
 from core0.jobs.logfiles import LogFiles
 from core0.jobs.manager import Jobs
@@ -74,6 +75,7 @@ class Assembly:
         self._down = down
         self._terminate = terminate
         self.undo: Undo = []
+        self._identity = identify(config.core.state_dir)
         self.node = f"{config.core.gid}:{config.core.nid}"
         self.url = RedisURL()
         self.store = Store(reactor, self.url)
@@ -90,7 +92,15 @@ class Assembly:
         """
         await self._connect()
         ground = self._ground()
-        housing = Housing(self._reactor, self._config, self.node, ground.reaper, ground.surroundings, self.undo)
+        housing = Housing(
+            self._reactor,
+            self._config,
+            self.node,
+            self._identity.containers,
+            ground.reaper,
+            ground.surroundings,
+            self.undo,
+        )
         records = await housing.records()
         await self._serve(ground)
         ways_out = self._ways_out(ground)
@@ -143,7 +153,7 @@ class Assembly:
         pool = ThreadPool(TREE_THREADS, TREE_THREADS, name="core0-trees")
         pool.start()
         self.undo.append(pool.stop)
-        trees = find_trees(self._config.core.state_dir)
+        trees = find_trees(self._config.core.state_dir, self._identity)
         self.undo.append(trees.close)
         return _Ground(surroundings, reaper, pool, trees)
 

@@ -108,7 +108,7 @@ class CoreX:
             reactor,
             reaper,
             surroundings,
-            TaggedTrees(settings.number % 65_535 + 1),
+            TaggedTrees(settings.number, inside=True),
             records,
             lambda work, *arguments: in_pool(reactor, pool, work, *arguments),
             kill_grace=settings.kill_grace,

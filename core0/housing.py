@@ -2,7 +2,6 @@
 What containers need, put together for one core0.
 """
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -37,7 +36,6 @@ from core0.waiting import Occurrence, within
 
 FLUSH_TIMEOUT = 10.0  # seconds for the last results of containers at the end
 THREADS = 8
-HASHED = 4  # bytes of what tells the containers of one core0 from those of another on the same machine
 
 
 T = TypeVar("T")
@@ -46,6 +44,7 @@ Undo = list[Callable[[], Any]]
 
 class Housing:
     """
+    :param family: the name that all cgroups of its containers are below.
     :param undo: gets what stops each part.
     :ivar shelf: what is known of containers, on disk.
     """
@@ -55,6 +54,7 @@ class Housing:
         reactor: Any,
         config: Config,
         node: str,
+        family: str,
         reaper: Reaper,
         surroundings: Surroundings,
         undo: Undo,
@@ -62,6 +62,7 @@ class Housing:
         self._reactor = reactor
         self._config = config
         self._node = node
+        self._family = family
         self._reaper = reaper
         self._surroundings = surroundings
         self._undo = undo
@@ -125,7 +126,7 @@ class Housing:
             networks=networks,
             journal=journal,
             run=run,
-            family=family(config.core.state_dir),
+            family=self._family,
             socket=self._lines.server.url.path,
             open=self._lines.open,
             private=(config.core.run_dir, config.core.state_dir, os.path.dirname(config.redis.socket)),
@@ -204,13 +205,6 @@ class Lines:
             self._starting.cancel()
             self.channels.stop()
             await self.server.stop()
-
-
-def family(state_dir: str) -> str:
-    """
-    The name that all cgroups of this core0's containers are below.
-    """
-    return f"core0-containers-{hashlib.sha256(os.path.realpath(state_dir).encode()).digest()[:HASHED].hex()}"
 
 
 class Journal:

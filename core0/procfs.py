@@ -163,6 +163,25 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in read(f"/proc/{pid}/task/{pid}/children").split()]
 
 
+def all_children(pid: int) -> list[int]:
+    """
+    The direct children of a process, whichever of its threads has started them.
+    """
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+    return [int(word) for thread in threads for word in read(f"/proc/{pid}/task/{thread}/children").split()]
+
+
+def parent(pid: int) -> int:
+    """
+    Of a process; 0 if it has none, or is gone.
+    """
+    stat = parse_stat(read(f"/proc/{pid}/stat"))
+    return int(stat[1][0]) if stat is not None else 0
+
+
 def processes() -> list[int]:
     """
     All processes that can be seen.

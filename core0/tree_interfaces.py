@@ -3,6 +3,7 @@ The ports of trees of processes, with units and how they fail.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from zope.interface import Interface
 
@@ -20,6 +21,13 @@ class ITree(Interface):
     def pids() -> Sequence[int]:
         """
         The living processes. May walk /proc: call it in a thread.
+        """
+
+    def members(pass_: dict[object, Any]) -> Sequence[int]:
+        """
+        As ``pids``, for measuring: cheap where many trees are looked at, though it may miss a process that just moved.
+
+        :param pass_: what is found out once for all trees of one pass; empty at first.
         """
 
     def signal(number: int) -> None:

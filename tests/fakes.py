@@ -262,6 +262,12 @@ class MemoryTree:
         """
         return list(self.living)
 
+    def members(self, pass_: dict[object, Any]) -> Sequence[int]:
+        """
+        The same.
+        """
+        return self.pids()
+
     def signal(self, number: int) -> None:
         """
         Kept; nothing ends by it.

@@ -125,12 +125,23 @@ class Containers:
 
     def _found(self, record: Record) -> Container:
         container = Container(self._house, record)
-        if record.phase == Phase.LIVE and record.boot == self._boot and record.init and record.corex:
+        if not self._is_ours(record):
+            container.dying.happen("what its record tells of is no container of this core0")
+        elif record.phase == Phase.LIVE and record.boot == self._boot and record.init and record.corex:
             container.started(record.init.pid)
             container.joined(record.corex.pid)
         else:
             container.dying.happen(f"it was {record.phase} when core0 ended")
         return container
+
+    def _is_ours(self, record: Record) -> bool:
+        """
+        Whether its first process, if that lives, is in a cgroup by the name of this core0: a record may be a copy.
+        """
+        if record.boot != self._boot or record.init is None or procfs.started(record.init.pid) != record.init.start:
+            return True
+        found = procfs.read(f"/proc/{record.init.pid}/cgroup").replace(b"\n", b"/")
+        return f"/{self._house.family}/{record.number}/".encode() in found
 
     def _look_after(self, container: Container) -> None:
         """

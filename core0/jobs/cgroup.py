@@ -14,6 +14,7 @@ import select
 import signal
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -61,6 +62,12 @@ class CgroupTree:
         The living processes, threads told apart from them.
         """
         return [pid for pid in self._threads() if procfs.leads(pid)]
+
+    def members(self, pass_: dict[object, Any]) -> Sequence[int]:
+        """
+        The same: each has a list of its own.
+        """
+        return self.pids()
 
     def _threads(self) -> list[int]:
         if self._closed:
@@ -332,10 +339,25 @@ class CgroupTrees:
         paths = [f"{self.path}/{name}" for name in names if name.startswith("job-")]
         return [CgroupTree(self, path) for path in paths if path not in self._idle]
 
+    def in_use(self) -> bool:
+        """
+        Whether another core0 lives here: one process in the cgroup itself, not this one, has others in those of jobs.
+        """
+        here = {int(word) for word in procfs.read(f"{self.path}/cgroup.threads").split()} - {os.getpid()}
+        for tree in self._left():
+            for pid in tree.pids():
+                while pid := procfs.parent(pid):
+                    if pid in here:
+                        return True
+        return False
+
     def kill_left(self) -> int:
         """
         All that lives in jobs' cgroups before the first job is started is left from before.
         """
+        if self.in_use():
+            self._log.error("another core0 is in the cgroup {path}: what is there is not touched", path=self.path)
+            return 0
         killed = 0
         deadline = time.monotonic() + LEFT_WAIT
         left = self._left()

@@ -9,9 +9,11 @@ wanted to escape could set it; one that does so by accident is not known.
 import errno
 import os
 import resource
+import secrets
 import signal
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from zope.interface import implementer
 
@@ -24,6 +26,10 @@ KILL_ROUNDS = 50
 ROUND = 0.02  # seconds
 QUIET_LOOKS = 2  # in a row that find nothing: whoever forks and ends may be missed by one
 LEFT_WAIT = 10.0  # seconds
+# a tag: that it is one, which side of a container's wall it is for, whose, and which job of his
+TAGGED, INSIDE = 1 << 62, 1 << 61
+FAMILY_BITS, JOB_BITS = 36, 25
+OWN_NAMESPACE = "/proc/self/ns/pid"
 _NAME = b"Max file locks"
 
 
@@ -89,6 +95,21 @@ class TaggedTree:
             return []
         return [pid for pid in procfs.processes() if tag_of(pid) == self._tag]
 
+    def members(self, pass_: dict[object, Any]) -> Sequence[int]:
+        """
+        Its first process and what came of that, and orphans.
+        """
+        if self._closed:
+            return []
+        if self._trees not in pass_:
+            pass_[self._trees] = self._trees.orphans()
+        left, found = [self._pid, *pass_[self._trees].get(self._tag, ())], []
+        while left:
+            pid = left.pop()
+            found.append(pid)
+            left += procfs.all_children(pid)
+        return found
+
     def signal(self, number: int) -> None:
         """
         Send a signal to each of them once.
@@ -132,7 +153,17 @@ class TaggedTree:
         Forget its first process.
         """
         self._closed = True
-        self._trees.forget(self._pid)
+        self._trees.forget(self._pid, self._tag)
+
+
+def _near(pid: int) -> bool:
+    """
+    Whether a process is in the same pid namespace as this one.
+    """
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid") == os.readlink(OWN_NAMESPACE)
+    except OSError:
+        return False  # it is gone, or nobody that this process may signal
 
 
 def _signal(pid: int, tag: int, number: int) -> None:
@@ -154,20 +185,22 @@ def _signal(pid: int, tag: int, number: int) -> None:
 @implementer(ITrees)
 class TaggedTrees:
     """
-    :param family: from 1 to 2**20, the same at every start of one core0: tags are ``family << 40 | job``.
+    :param family: the same at every start of one core0; of longer numbers the last bits count.
+    :param inside: for a CoreX: what it gives is never what the core0 of a host gives.
     """
 
-    def __init__(self, family: int) -> None:
-        self._family = family
-        self._last = int(time.time()) & 0xFFFFFFFF  # so that tags of the run before are not met again
-        self._known: set[int] = set()
+    def __init__(self, family: int, *, inside: bool = False) -> None:
+        family &= (1 << FAMILY_BITS) - 1
+        self._first = TAGGED | (INSIDE if inside else 0) | family << JOB_BITS
+        self._last = secrets.randbits(JOB_BITS)  # so that tags of the run before are not met again
+        self._known: dict[int, int] = {}  # first processes of trees, and the tags of those
+        self._tags: set[int] = set()
 
     def spawn(self, start: Start) -> tuple[int, ITree]:
         """
         Fork with the tag set.
         """
-        self._last += 1
-        tag = self._family << 40 | self._last
+        tag = self._next()
         usual = resource.getrlimit(RLIMIT_LOCKS)
         try:
             resource.setrlimit(RLIMIT_LOCKS, (tag, usual[1]))
@@ -177,8 +210,16 @@ class TaggedTrees:
             pid = start()
         finally:
             resource.setrlimit(RLIMIT_LOCKS, usual)
-        self._known.add(pid)
+        self._known[pid] = tag
+        self._tags.add(tag)
         return pid, TaggedTree(self, tag, pid)
+
+    def _next(self) -> int:
+        while True:
+            self._last = (self._last + 1) % (1 << JOB_BITS)
+            tag = self._first | self._last
+            if tag not in self._tags:
+                return tag
 
     def strangers(self) -> list[int]:
         """
@@ -186,11 +227,36 @@ class TaggedTrees:
         """
         return [pid for pid in procfs.children(os.getpid()) if pid not in self._known]
 
-    def forget(self, pid: int) -> None:
+    def forget(self, pid: int, tag: int) -> None:
         """
         The job of this first process is over.
         """
-        self._known.discard(pid)
+        self._tags.discard(tag)
+        if self._known.get(pid) == tag:  # else it is the first one of another job by now
+            del self._known[pid]
+
+    def orphans(self) -> dict[int, list[int]]:
+        """
+        Children of this process that it did not start as a job, by their tags.
+        """
+        found: dict[int, list[int]] = {}
+        for pid in self.strangers():
+            found.setdefault(tag_of(pid), []).append(pid)
+        return found
+
+    def left(self) -> dict[int, int]:
+        """
+        The living processes with a tag of the family, and which. What is in another pid namespace was not started by a
+        core0 in this one.
+        """
+        tags = {pid: tag_of(pid) for pid in procfs.processes()}
+        return {pid: tag for pid, tag in tags.items() if self.belongs(tag) and procfs.alive(pid) and _near(pid)}
+
+    def belongs(self, tag: int) -> bool:
+        """
+        Whether a tag is of the family.
+        """
+        return tag >> JOB_BITS == self._first >> JOB_BITS
 
     def kill_left(self) -> int:
         """
@@ -201,12 +267,11 @@ class TaggedTrees:
         deadline = time.monotonic() + LEFT_WAIT
         quiet = 0
         while quiet < QUIET_LOOKS and time.monotonic() < deadline:
-            tags = {pid: tag_of(pid) for pid in procfs.processes()}
-            left = [pid for pid, tag in tags.items() if tag >> 40 == self._family and procfs.alive(pid)]
+            left = self.left()
             quiet = 0 if left else quiet + 1
             killed.update(left)
-            for pid in left:
-                _signal(pid, tags[pid], signal.SIGKILL)
+            for pid, tag in left.items():
+                _signal(pid, tag, signal.SIGKILL)
             if left:
                 time.sleep(ROUND)
         return len(killed)
@@ -216,7 +281,7 @@ class TaggedTrees:
         This process may have been started by something that is left from before; it shall not end itself.
         """
         soft, hard = resource.getrlimit(RLIMIT_LOCKS)
-        if soft >> 40 == self._family:
+        if self.belongs(soft):
             resource.setrlimit(RLIMIT_LOCKS, (hard, hard))
 
     def close(self) -> None:

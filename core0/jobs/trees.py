@@ -2,7 +2,6 @@
 Which kind of trees this host can have, and what those of another kind have left.
 """
 
-import hashlib
 import os
 from collections.abc import Sequence
 
@@ -10,6 +9,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from core0.errors import Core0Error
+from core0.identity import Identity
 from core0.jobs.cgroup import CgroupTrees
 from core0.jobs.tagged import TaggedTrees
 from core0.spawn import Start
@@ -59,20 +59,52 @@ class Following:
         self._trees.close()
 
 
-def find_trees(state_dir: str) -> Following:
+def find_trees(state_dir: str, identity: Identity) -> Following:
     """
     Trees by cgroup where that can be had, else by tag. Does not wait for what is left from before.
     """
-    family = int.from_bytes(hashlib.sha256(os.path.realpath(state_dir).encode()).digest()[:2]) + 1
     record = os.path.join(state_dir, "cgroup")
-    before = [CgroupTrees(path) for path in _recorded(record)]
-    tagged = TaggedTrees(family)
+    before: list[ITrees] = [CgroupTrees(path) for path in _recorded(record)] if identity.known else []
+    tagged = TaggedTrees(identity.number)
+    if identity.past:
+        before.append(_Past(identity.past))
     try:
-        trees = CgroupTrees.find(f"core0-{family}").open()
+        trees = CgroupTrees.find(identity.cgroup).open()
     except Core0Error as error:
         Following._log.info("{error}; following processes by a tag of their own instead", error=error)
         return Following(tagged, before, record)
-    return Following(trees, [tagged, *(other for other in before if other.path != trees.path)], record)
+    others = [other for other in before if not (isinstance(other, CgroupTrees) and other.path == trees.path)]
+    return Following(trees, [tagged, *others], record)
+
+
+class _Past(TaggedTrees):
+    """
+    What a core0 before there were ids may have tagged: others may have used the same numbers, so it is told, no more.
+    """
+
+    _log = Logger()
+
+    def __init__(self, family: int) -> None:
+        super().__init__(0)
+        self._past = family
+
+    def belongs(self, tag: int) -> bool:
+        """
+        Whether such a core0 may have given a tag.
+        """
+        return tag >> 40 == self._past
+
+    def kill_left(self) -> int:
+        """
+        Kill nothing.
+        """
+        left = sorted(self.left())
+        if left:
+            text = (
+                "processes {pids} may be left of a former version of core0, or belong to another one; end them by hand"
+            )
+            self._log.error(text, pids=left)
+        return 0
 
 
 def _recorded(record: str) -> list[str]:

@@ -6,6 +6,7 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from core0 import procfs
 from core0.interfaces import IJob, ThreadRunner
@@ -92,5 +93,6 @@ class Gauge:
 
 def _measure(meters: Sequence[tuple[Meter, ITree | None]], own: Meter) -> tuple[Usage, list[Usage]]:
     swapping = procfs.swapping()
-    usages = [meter.look(tree.pids() if tree else (), swapping) for meter, tree in meters]
+    found: dict[object, Any] = {}
+    usages = [meter.look(tree.members(found) if tree else (), swapping) for meter, tree in meters]
     return own.look([os.getpid()], swapping), usages

@@ -3,24 +3,29 @@ All processes that come of a job, whatever they do: what holds for cgroups holds
 """
 
 import errno
+import hashlib
 import os
 import resource
+import secrets
 import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any, cast
 
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python.monkey import MonkeyPatcher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from core0 import procfs
 from core0.errors import Core0Error
+from core0.identity import identify
 from core0.jobs import cgroup
 from core0.jobs.cgroup import CgroupTree, CgroupTrees
 from core0.jobs.cgroup_place import own_path
-from core0.jobs.tagged import RLIMIT_LOCKS, TaggedTrees
+from core0.jobs.tagged import FAMILY_BITS, RLIMIT_LOCKS, TaggedTrees, tag_of
 from core0.jobs.trees import Following, find_trees
 from core0.tree_interfaces import ITrees
 from tests.contract.tree_case import ESCAPE, TreesCase
@@ -28,7 +33,7 @@ from tests.contract.trees import TreesContract
 from tests.daemon import eventually
 from tests.functional.shared import missing
 
-FAMILY = (os.getpid() & 0xFFFF) + 1
+FAMILY = secrets.randbits(FAMILY_BITS - 1)  # of no other process of tests, either
 
 
 class TaggedTreesTests(TreesContract, SynchronousTestCase):
@@ -75,6 +80,70 @@ except OSError as error:
         pid, tree, _ = self.run_python('say("ready")\nforever()', trees=other)
         self.assertEqual(0, self.in_thread(self.trees.kill_left))
         self.assertEqual([pid], list(tree.pids()))
+
+    def test_inside(self) -> None:
+        """
+        Nor are those of a CoreX, whatever its number is.
+        """
+        other = TaggedTrees(FAMILY, inside=True)
+        pid, tree, _ = self.run_python('say("ready")\nforever()', trees=other)
+        own, _, _ = self.run_python('say("ready")\nforever()')
+        self.assertEqual(1, self.in_thread(self.trees.kill_left))
+        self.assertEqual([pid], list(tree.pids()))
+        self.assertFalse(procfs.alive(own))
+        self.assertEqual(tag_of(pid) >> FAMILY_BITS << FAMILY_BITS, tag_of(pid) & ~((1 << FAMILY_BITS) - 1))
+
+    def test_other_namespace(self) -> None:
+        """
+        What runs in another pid namespace is left alone by a core0 that starts, and ended by the one whose job it is.
+        """
+        if os.geteuid():
+            raise missing("needs root")
+        script = (
+            'os.execv("/usr/bin/unshare", ["unshare", "--pid", "--fork", "sh", "-c", "echo ready; exec sleep 600"])'
+        )
+        first, tree, _ = self.run_python(script)
+        eventually(lambda: len(tree.pids()) == 2, "both are there")
+        (inner,) = set(tree.pids()) - {first}
+        os.kill(first, signal.SIGSTOP)  # it would end its child
+        self.assertEqual(1, self.in_thread(self.trees.kill_left))
+        self.assertTrue(procfs.alive(inner))
+        self.assertTrue(self.kill(tree))
+        self.assertFalse(procfs.alive(inner))
+
+    def test_not_met_again(self) -> None:
+        """
+        A tag that a living tree has is not given again, however many were given since.
+        """
+        trees = self.trees
+        assert isinstance(trees, TaggedTrees)
+        pid, _, _ = self.run_python('say("ready")\nforever()')
+        trees._last -= 1  # as after all the others
+        other, _, _ = self.run_python('say("ready")\nforever()')
+        self.assertEqual(1, tag_of(other) - tag_of(pid))
+
+    def test_members(self) -> None:
+        """
+        Whoever is looked at to be measured is whoever is there: descendants of any thread, and orphans.
+        """
+        threads = """
+def fork_in_thread():
+    if not os.fork():
+        os.setsid()
+        say("ready")
+        forever()
+    time.sleep(600)
+"""
+        _, tree, _ = self.run_python(
+            threads + 'threading.Thread(target=fork_in_thread, daemon=True).start()\nsay("ready")\nforever()', ready=2
+        )
+        self.assertEqual(2, len(tree.pids()))
+        self.assertEqual(set(tree.pids()), set(tree.members({})))
+        pid, orphan, _ = self.run_python(ESCAPE)
+        eventually(lambda: pid not in self.reap() and len(orphan.pids()) == 1, "the first ones have ended")
+        found: dict[object, Any] = {}
+        self.assertEqual(set(orphan.pids()), set(orphan.members(found)) & set(procfs.processes()))
+        self.assertEqual(set(tree.pids()), set(tree.members(found)))
 
 
 class CgroupTreesTests(TreesContract, SynchronousTestCase):
@@ -313,6 +382,41 @@ forever()
         self.test_one()
         self.assertEqual(os.path.basename(self.path).encode(), self.own_place())
 
+    def test_in_use(self) -> None:
+        """
+        What another core0 runs in a cgroup of the same name, or in one that was written down, is not touched.
+        """
+        script = """
+import os, sys
+from core0.jobs.cgroup import CgroupTrees
+trees = CgroupTrees(sys.argv[1]).open()
+pid, tree = trees.spawn(lambda: os.posix_spawn("/bin/sleep", ["sleep", "600"], {}))
+print(pid, flush=True)
+sys.stdin.read()
+tree.kill()
+os.waitpid(pid, 0)
+tree.close()
+trees.close()
+"""
+        other = subprocess.Popen(
+            [sys.executable, "-c", script, self.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert other.stdin is not None and other.stdout is not None
+        self.before.add(other.pid)
+        self.addCleanup(other.wait)
+        self.addCleanup(other.stdin.close)
+        self.addCleanup(other.stdout.close)
+        pid = int(other.stdout.readline())
+        places = self.places()
+        self.assertEqual(0, self.in_thread(self.trees.kill_left))
+        self.assertTrue(procfs.alive(pid))
+        self.assertEqual(places, self.places())
+        other.kill()
+        other.wait()
+        eventually(lambda: procfs.parent(pid) != other.pid, "nobody looks after it")
+        self.assertEqual(1, self.in_thread(self.trees.kill_left))
+        self.assertFalse(procfs.alive(pid))
+
     def test_not_a_hierarchy(self) -> None:
         """
         Where there is no cgroup to be had it says so, and leaves nothing behind.
@@ -373,10 +477,39 @@ class FollowingTests(TreesCase, SynchronousTestCase):
         with tempfile.TemporaryDirectory() as folder:
             record = Path(folder) / "cgroup"
             record.write_text(f"{folder}/before")
-            found = find_trees(folder)
+            found = find_trees(folder, identify(folder))
             self.addCleanup(found.close)
             self.assertEqual(f"{folder}/before", record.read_text())
             self.assertEqual(0, self.in_thread(found.kill_left))
+
+    def test_former_version(self) -> None:
+        """
+        What a core0 before there were ids has left is ended where it was written down; what only bears its tag, which
+        others may have given, is told.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            past = int.from_bytes(hashlib.sha256(os.path.realpath(folder).encode()).digest()[:2]) + 1
+            record = Path(folder) / "cgroup"
+            usual = resource.getrlimit(RLIMIT_LOCKS)
+            resource.setrlimit(RLIMIT_LOCKS, (past << 40 | 7, usual[1]))
+            try:
+                tagged = os.posix_spawn("/bin/sleep", ["sleep", "600"], {})
+            finally:
+                resource.setrlimit(RLIMIT_LOCKS, usual)
+            self.addCleanup(os.kill, tagged, signal.SIGKILL)
+            identity = identify(folder)
+            self.assertEqual((True, past), (identity.known, identity.past))
+            found = find_trees(folder, identity)
+            self.addCleanup(found.close)
+            told: list[LogEvent] = []
+            observer = cast("ILogObserver", told.append)
+            globalLogPublisher.addObserver(observer)
+            self.addCleanup(globalLogPublisher.removeObserver, observer)
+            self.assertEqual(0, self.in_thread(found.kill_left))
+            self.assertTrue(procfs.alive(tagged))
+            self.assertEqual([[tagged]], [event["pids"] for event in told if "pids" in event])
+            self.assertEqual(0, identify(folder).past)
+            self.assertTrue(record.exists() or not isinstance(found._trees, CgroupTrees))
 
 
 class _Broken(TaggedTrees):

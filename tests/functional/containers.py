@@ -26,7 +26,7 @@ from core0.containers import groups
 from core0.containers.kernel import PR_SET_CHILD_SUBREAPER, prctl
 from core0.containers.probe import missing as lacking
 from core0.containers.runtime import find
-from core0.housing import family
+from core0.identity import FILE
 from core0.images.build import build
 from core0.redis.server_settings import find_program
 from tests.daemon import Daemon, eventually
@@ -136,8 +136,15 @@ class Traces:
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
-        self._family = family(str(daemon.state))
         self._links = set(os.listdir("/sys/class/net"))
+
+    @property
+    def _family(self) -> str:
+        """
+        The name that its cgroups of containers are below; nothing is called by that of a core0 that has never started.
+        """
+        text = _text(self._daemon.state / FILE)
+        return str(json.loads(text)["containers"]) if text else "core0-containers-none"
 
     def processes(self) -> list[int]:
         """

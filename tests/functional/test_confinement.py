@@ -13,7 +13,6 @@ from pathlib import Path
 
 from core0.containers.bundle import MASKED
 from core0.containers.runtime import find
-from core0.housing import family
 from tests.functional.containers import OWNED
 from tests.functional.shared import OWN_OF_LIBC, answer_of, parse_status, sh
 from tests.functional.test_confinement_shared import ConfinementCase, probe
@@ -67,7 +66,8 @@ class ExecTests(ConfinementCase):
         """
         config = json.loads((self.daemon.state / "containers" / str(number) / "bundle" / "config.json").read_text())
         root = config["root"]["path"]
-        name = f"{family(str(self.daemon.state))}-{number}"
+        family = json.loads((self.daemon.state / "id").read_text())["containers"]
+        name = f"{family}-{number}"
         records = str(self.daemon.run / "containers" / "runc")
         # it starts where the root was mounted when the container was made
         place = 'mount -t tmpfs tmpfs "${0%/*}" && mkdir "$0" && exec "$@"'

@@ -29,7 +29,7 @@ ROOMS = (
     ("jobs", "redis", "facts"),
     ("records",),
     ("spawn",),
-    ("reaper", "bucket", "clock", "durable", "garbage", "inherited", "lock", "procfs", "waiting"),
+    ("reaper", "bucket", "clock", "durable", "garbage", "identity", "inherited", "lock", "procfs", "waiting"),
     ("config",),
     ("config_reader",),
     ("interfaces",),
