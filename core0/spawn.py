@@ -7,6 +7,7 @@ otherwise, and never makes a session.
 
 import ctypes
 import errno
+import fcntl
 import os
 import resource
 import signal
@@ -20,6 +21,7 @@ from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.process import (
     Process,
     ProcessReader,
+    ProcessWriter,
     unregisterReapProcessHandler,
 )
 from twisted.python.failure import Failure
@@ -31,6 +33,7 @@ READ_SIZE = 1 << 16  # bytes: what a pipe holds
 MAX_PIPE = 1 << 20  # bytes: what it can be made to hold
 UMASK = 0o022
 PR_SET_CHILD_SUBREAPER = 36
+LOW_FILES = 64  # descriptors that other threads may take while the limit is that of a program
 SCORE_TRIES, SCORE_PAUSE = 100, 0.0002  # times; seconds
 _UNSETTABLE = {signal.SIGKILL, signal.SIGSTOP}
 _DEFAULTED = [number for number in signal.valid_signals() if number not in _UNSETTABLE]
@@ -99,10 +102,25 @@ class Surroundings:
         return cls(files=(soft, hard), oom_score=oom_score)
 
 
+def _high(fd: int, limit: int) -> int:
+    """
+    Move a descriptor beyond the limit of programs: below it there is room for other threads then, see ``_create``.
+    """
+    try:
+        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, limit)
+    except OSError:
+        return fd  # core0's own limit is no higher
+    os.close(fd)
+    return moved
+
+
 class _Reader(ProcessReader):
     """
     Reads a pipe in pieces of its own size: Twisted's takes eight times as many turns.
     """
+
+    def __init__(self, reactor: Any, proc: "Child", name: int, fileno: int) -> None:
+        super().__init__(reactor, proc, name, _high(fileno, proc.limit))
 
     def doRead(self) -> Any:
         """
@@ -133,6 +151,15 @@ class _Reader(ProcessReader):
             self.dataReceived(data)
 
 
+class _Writer(ProcessWriter):
+    """
+    Writes to a pipe.
+    """
+
+    def __init__(self, reactor: Any, proc: "Child", name: int, fileno: int, forceReadHack: bool = False) -> None:
+        super().__init__(reactor, proc, name, _high(fileno, proc.limit), forceReadHack)
+
+
 class Child(Process):
     """
     A program in a session of its own: signals at their defaults, none blocked, no descriptors but those of ``pipes``.
@@ -141,6 +168,7 @@ class Child(Process):
 
     :param pipes: as ``childFDs`` of ``spawnProcess``.
     :param around: called with the step that creates the process; it may prepare for it and clean up after it.
+    :ivar limit: on its open files.
     :ivar used: what it, and those of its children that it has waited for, have used; None until it has ended.
     :raises NotExecuted: it is not to be executed.
     :raises NoDirectory: nor is anything in that working directory; ``EXDEV`` if that is outside the root directory of
@@ -149,6 +177,7 @@ class Child(Process):
     """
 
     processReaderFactory = _Reader
+    processWriterFactory = _Writer
 
     def __init__(
         self,
@@ -164,6 +193,7 @@ class Child(Process):
         self._surroundings = surroundings
         self._launch = launch
         self._around = around
+        self.limit = surroundings.files[0]
         self.used: resource.struct_rusage | None = None
         super().__init__(reactor, launch.path, launch.argv, launch.env, launch.cwd, protocol, childFDs=pipes)
         if self.pid is not None:
@@ -182,19 +212,25 @@ class Child(Process):
         return True
 
     def _create(self, actions: list[tuple[int, int, int]]) -> int:
-        launch = self._launch
+        launch, files = self._launch, self._surroundings.files
         here = os.open(".", os.O_PATH | os.O_DIRECTORY)
         umask = os.umask(UMASK)
         raised = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # the limit is one for all threads: where the next that they open would be beyond it, it is not touched
+        lowered = files != raised and here + LOW_FILES <= files[0]
         try:
             _enter(launch.cwd or "/")
-            resource.setrlimit(resource.RLIMIT_NOFILE, self._surroundings.files)
+            if lowered:
+                resource.setrlimit(resource.RLIMIT_NOFILE, files)
             pid = _execute(launch, actions)
         finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, raised)
+            if lowered:
+                resource.setrlimit(resource.RLIMIT_NOFILE, raised)
             os.umask(umask)
             os.fchdir(here)
             os.close(here)
+        if files != raised and not lowered:
+            _each(pid, lambda each: _limit(each, files))
         if self._surroundings.oom_score is not None:
             _expose(pid, self._surroundings.oom_score)
         return pid
@@ -249,14 +285,28 @@ def _expose(pid: int, oom_score: int) -> None:
 
     :raises OSError: it cannot be given; the program is ended.
     """
-    left = [pid]
     try:
-        while left:
-            _score(left[-1], oom_score)
-            left += procfs.children(left.pop())
+        _each(pid, lambda each: _score(each, oom_score))
     except OSError as error:
         os.killpg(pid, signal.SIGKILL)
         raise OSError(errno.EAGAIN, f"its oom_score_adj cannot be set: {error.strerror}") from error
+
+
+def _each(pid: int, act: Callable[[int], None]) -> None:
+    """
+    Do something to a program that has just been started, then to what it may have started by now.
+    """
+    left = [pid]
+    while left:
+        act(left[-1])
+        left += procfs.children(left.pop())
+
+
+def _limit(pid: int, files: tuple[int, int]) -> None:
+    try:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, files)
+    except (ProcessLookupError, PermissionError):
+        pass  # it has ended, or become another user's
 
 
 def _score(pid: int, oom_score: int) -> None:

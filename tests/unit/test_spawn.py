@@ -159,7 +159,13 @@ class SpawnTests(TestCase):
         """
         The hooks that are overridden exist in Twisted's own class.
         """
-        for name in ("_trySpawnInsteadOfFork", "reapProcess", "processReaderFactory", "processEnded"):
+        for name in (
+            "_trySpawnInsteadOfFork",
+            "reapProcess",
+            "processReaderFactory",
+            "processWriterFactory",
+            "processEnded",
+        ):
             self.assertTrue(hasattr(Process, name), name)
         self.assertTrue(hasattr(ProcessReader, "doRead"))
 
@@ -232,6 +238,61 @@ class SpawnTests(TestCase):
         self.assertEqual("99 0022\n", await self.shell("echo $(ulimit -n) $(umask)"))
         self.assertEqual(before, resource.getrlimit(resource.RLIMIT_NOFILE))
         self.assertEqual(0o077, os.umask(0o077))
+
+    def crowd(self, limit: int) -> None:
+        """
+        Have as many files open, or some more, as a limit of programs allows; those may have more themselves.
+        """
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, before)
+        held = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)]
+        self.addCleanup(lambda: list(map(os.close, held)))
+        while held[-1] < limit:
+            held.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        self.surroundings = Surroundings(files=(limit, before[1]))
+
+    async def test_window(self) -> None:
+        """
+        While a program is created other threads can open files, however many are open; it has its own limit all the
+        same.
+        """
+        real = os.posix_spawn
+        opened = 0
+
+        def posix_spawn(*arguments: Any, **keywords: Any) -> int:
+            nonlocal opened
+            for fd in [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(50)]:
+                os.close(fd)
+                opened += 1
+            return real(*arguments, **keywords)
+
+        self.patch(os, "posix_spawn", posix_spawn)
+        limit = 300
+        self.surroundings = Surroundings(files=(limit, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        self.assertEqual(f"{limit}\n", await self.shell("ulimit -n"))
+        for size in (limit - 50, limit, limit + 100):
+            self.crowd(size)
+            self.surroundings = Surroundings(files=(limit, self.surroundings.files[1]))
+            # it may look before it has its limit, which comes from outside here
+            self.assertEqual(f"{limit}\n", await self.shell("sleep 0.5; exec sh -c 'ulimit -n'"))
+        self.assertEqual(200, opened)
+
+    async def test_pipes(self) -> None:
+        """
+        Pipes of programs do not take the descriptors below the limit of those.
+        """
+        await self.install()
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, before)
+        self.surroundings = Surroundings(files=(100, hard))
+        child, protocol = self.child("/bin/cat", stdin=b"x" * 100_000)
+        self.assertEqual([], [pipe.fileno() for pipe in child.pipes.values() if pipe.fileno() < 100])
+        self.assertTrue(child.pipes)
+        await protocol.ended.wait()
+        self.assertEqual(b"x" * 100_000, protocol.said[1])
 
     async def test_oom_score(self) -> None:
         """
