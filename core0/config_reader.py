@@ -23,8 +23,10 @@ from msgspec import Meta, Struct
 
 from core0.errors import ConfigError
 from core0.messages import encode, nearest
+from core0.text_files import NotText, text_of
 
 DROP_INS = "core0.d"  # the folder beside the file
+MAX_FILE = 4 << 20  # bytes
 _SHOWN = 80  # characters of an offending value
 
 _MISFITS = (ValueError, TypeError, OverflowError, RecursionError, re.error)
@@ -201,14 +203,26 @@ def _paths(path: str, required: bool) -> Iterator[str]:
 def _parse(path: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
-            data = file.read()
+            data = file.read(MAX_FILE + 1)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read: {_reason(error)}") from error
+    return parse_toml(data, path, MAX_FILE)
+
+
+def parse_toml(data: bytes, path: str, limit: int) -> dict[str, Any]:
+    """
+    What is in a file.
+
+    :param path: named in errors.
+    :param limit: bytes that it may have.
+    :raises ConfigError: it is too large, not text, or no TOML.
+    """
+    if len(data) > limit:
+        raise ConfigError(f"{path}: expected at most {limit} bytes")
     try:
-        return tomllib.loads(data.decode())
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}: not UTF-8 (at line {line})") from error
+        return tomllib.loads(text_of(data))
+    except NotText as error:
+        raise ConfigError(f"{path}: {error}") from error
     except ValueError as error:
         text = str(error).replace("at end of document", f"at the end, line {len(data.splitlines())}")
         raise ConfigError(f"{path}: not TOML: {text}") from error

@@ -23,6 +23,7 @@ from core0.images.names import (
     text,
 )
 from core0.messages import shown
+from core0.text_files import UTF8_MARK
 
 FIELDS = ("path", "hash", "size", "uname", "gname", "permissions", "filetype", "ctime", "mtime", "extended")
 MAX_LINE = 32 << 10  # bytes; a path and a target of full length, all of it escaped, need 17 KiB
@@ -39,6 +40,8 @@ _DEVICE = re.compile(r"([0-9]{1,10}),([0-9]{1,10})", re.ASCII)
 _SPECIAL = re.compile(r"\\[|n\\]|\|")
 _MEANING = {r"\|": "|", r"\n": "\n", r"\\": "\\"}
 _ESCAPES = str.maketrans({meaning: escape for escape, meaning in _MEANING.items()})
+# what follows the filetype of anything but a symlink, whose target may end in a carriage return
+_WINDOWS = re.compile(rb"\|[^1]\|[^|]*\|[^|]*\|[^|]*\r\n\Z")
 _LONGEST_NUMBER = 19  # digits
 T = TypeVar("T")
 
@@ -76,16 +79,21 @@ def lines(file: BinaryIO) -> Iterator[bytes]:
 
 def parse(lines: Iterable[bytes]) -> Iterator[Entry]:
     """
-    Read the lines of a plist, with or without their newlines; blank ones do not count.
+    Read the lines of a plist, with or without their newlines; blank ones do not count. There may be a byte order mark;
+    if the first line, of anything but a symlink, ends as lines do on Windows, so do all.
 
     :raises BadPlist: one is wrong.
     """
+    end = b"\n"
     for number, line in enumerate(lines, 1):
+        if number == 1:
+            line = line.removeprefix(UTF8_MARK)
+            end = b"\r\n" if _WINDOWS.search(line) else end
         if number > MAX_LINES:
             raise BadPlist(number, f"expected at most {MAX_LINES} lines")
         if len(line) > MAX_LINE:
             raise BadPlist(number, f"expected at most {MAX_LINE} bytes in a line, got more")
-        content = text(line.removesuffix(b"\n"))
+        content = text(line.removesuffix(end).removesuffix(b"\n"))
         if content.isspace() or not content:
             continue
         try:

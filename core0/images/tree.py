@@ -10,6 +10,7 @@ from core0.errors import Core0Error
 from core0.images.entry import Entry, Kind
 from core0.images.names import MAX_ID, octets
 from core0.messages import shown
+from core0.text_files import UTF8_MARK
 
 MAX_ENTRIES = 1_000_000
 MAX_BYTES = 1 << 40  # of all regular files, counted as often as they are there
@@ -202,7 +203,7 @@ def _table(content: bytes) -> dict[str, int]:
     Names and numbers, of ``name:password:number:…``; the first of a name counts, as in libc.
     """
     found: dict[str, int] = {}
-    for line in content[:MAX_TABLE].split(b"\n"):
+    for line in content.removeprefix(UTF8_MARK)[:MAX_TABLE].replace(b"\r\n", b"\n").split(b"\n"):
         name, _, rest = line.decode("utf-8", "surrogateescape").partition(":")
         digits = rest.partition(":")[2].partition(":")[0]
         if name and digits.isascii() and digits.isdecimal() and len(digits) <= 10 and int(digits) < MAX_ID:

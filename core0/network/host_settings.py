@@ -4,15 +4,14 @@ The file that says what core0 makes of the host's network: TOML, read once, into
 
 import os
 import stat
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_interface
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from core0.config_reader import Found, Key, Rule, as_table, bare, read_section, shown
+from core0.config_reader import Found, Key, Rule, as_table, bare, parse_toml, read_section, shown
 from core0.errors import ConfigError
 from core0.messages import nearest
 
@@ -188,7 +187,7 @@ def parse_settings(data: bytes, path: str) -> HostSettings:
     :param path: named in errors.
     :raises ConfigError: it cannot be used.
     """
-    tables = {name: Found(table, path) for name, table in _toml(data, path).items()}
+    tables = {name: Found(table, path) for name, table in parse_toml(data, path, MAX_FILE).items()}
     for name, table in tables.items():
         if name not in SECTIONS:
             place = f"[{bare(name)}]" if isinstance(table.value, dict) else bare(name)
@@ -209,21 +208,7 @@ def _read(path: str) -> bytes:
             data = file.read(MAX_FILE + 1)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if len(data) > MAX_FILE:
-        raise ConfigError(f"{path}: expected at most {MAX_FILE} bytes")
     return data
-
-
-def _toml(data: bytes, path: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(data.decode())
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}: not UTF-8 (at line {line})") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from error
-    except RecursionError as error:
-        raise ConfigError(f"{path}: nested too deeply") from error
 
 
 def _links(interfaces: Mapping[str, Found], statics: Mapping[str, Found], path: str) -> Iterable[LinkSettings]:

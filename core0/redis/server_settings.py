@@ -14,7 +14,9 @@ from core0.config import Config, password_socket
 from core0.config_reader import split_host
 from core0.errors import Core0Error, ServerFailed
 from core0.redis import acl
+from core0.text_files import NotText, one_line
 
+MAX_PASSWORD = 4096  # bytes
 MOST_UNREAD = 128 << 20  # bytes: twice the largest result
 LEAST_FOR_COREX = 256 << 20  # bytes of memory of the server that CoreX speak to
 SHARE_OF_COREX = 4  # or so much less than that of the clients
@@ -175,15 +177,19 @@ def client_password(path: str) -> str:
     """
     The password of clients on TCP; made, if the file is not there.
 
-    :raises Core0Error: the file is empty, or others can read it.
+    :raises Core0Error: the file is empty, others can read it, or it is not one line of text.
     """
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     if not os.path.exists(path):
         _make_password(path)
     if os.stat(path).st_mode & 0o077:
         raise Core0Error(f"{path} can be read by others; chmod 600 it")
-    with open(path, encoding="utf-8") as file:
-        password = file.read().strip()
+    with open(path, "rb") as file:
+        data = file.read(MAX_PASSWORD + 1)
+    try:
+        password = one_line(data, MAX_PASSWORD)
+    except NotText as error:
+        raise Core0Error(f"{path}: {error}") from error
     if not password:
         raise Core0Error(f"{path} is empty; delete it to have a password made, or write one into it")
     return password

@@ -37,7 +37,7 @@ ROOMS = (
     ("values",),
     ("reading", "corex_messages", "corex_settings"),
     ("unknown_keys",),
-    ("messages",),
+    ("messages", "text_files"),
     ("odd_json", "errors"),
 )
 OF_CLIENT = {"messages", "errors", "waiting", "config", "redis", "reading", "images", "network"}

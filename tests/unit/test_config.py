@@ -10,6 +10,7 @@ from shutil import rmtree
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from core0 import config_reader
 from core0.config import Config, Core, Jobs, Redis, Service, load
 from core0.config_reader import split_host
 from core0.errors import ConfigError
@@ -271,8 +272,33 @@ class FilesTests(ConfigCase):
         self.assert_refused("[jobs]\nmax =", "not TOML: Invalid value (at the end, line 2)")
         self.assert_refused(f"a = {'[' * 10_000}", "nested too deeply")
         self.assertIn("not TOML", str(self.assertRaises(ConfigError, self.load, f"a = {'9' * 5000}")))
-        self.path.write_bytes(b"# \n[jobs]\n# \xff")
-        self.assertEqual(str(self.assertRaises(ConfigError, self.load)), f"{self.path}: not UTF-8 (at line 3)")
+        self.path.write_bytes(b"# " * config_reader.MAX_FILE)
+        self.assertIn("expected at most", str(self.assertRaises(ConfigError, self.load)))
+
+    def test_encodings(self) -> None:
+        """
+        A byte order mark, lines as on Windows, and a last line without an end are read, in drop-ins, too; what is in
+        another encoding is refused with file and line.
+        """
+        drop_in = self.path.parent / "core0.d" / "a.toml"
+        drop_in.parent.mkdir(exist_ok=True)
+        drop_in.write_bytes(b"\xef\xbb\xbf[redis]\r\nmax_command = 123456")
+        self.path.write_bytes("\ufeff[jobs]\r\nmax = 7\r\n# é".encode())
+        found = self.load()
+        self.assertEqual((7, 123456), (found.jobs.max, found.redis.max_command))
+        drop_in.unlink()
+        for content, words in (
+            (
+                "# \n[jobs]\n# é".encode("latin-1"),
+                "not UTF-8 (at line 3: byte 0xe9, which is é in Latin-1); save it as UTF-8",
+            ),
+            (b"# \n[jobs]\n# \x80", "not UTF-8 (at line 3: byte 0x80); save it as UTF-8"),
+            ("[jobs]".encode("utf-16"), "not UTF-8 but UTF-16 (at line 1); save it as UTF-8"),
+            ("[jobs]".encode("utf-32"), "not UTF-8 but UTF-32 (at line 1); save it as UTF-8"),
+            (b"[jobs]\n\0", "expected text, got a NUL byte (at line 2); save it as UTF-8"),
+        ):
+            self.path.write_bytes(content)
+            self.assertEqual(f"{self.path}: {words}", str(self.assertRaises(ConfigError, self.load)))
 
 
 class ValuesTests(ConfigCase):

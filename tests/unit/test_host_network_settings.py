@@ -191,6 +191,20 @@ class ParseTests(SynchronousTestCase):
             self.assertLess(len(error), 500)
             self.assertTrue(error.isprintable(), error)
 
+    def test_encodings(self) -> None:
+        """
+        A byte order mark, lines as on Windows, and a last line without an end are read; other encodings are named.
+        """
+        data = "\ufeff[network]\r\nauto = true\r\n# é".encode()
+        self.assertEqual(HostSettings("n.toml", True), parse_settings(data, "n.toml"))
+        for data, words in (
+            ("# \n# é".encode("latin-1"), "n.toml: not UTF-8 (at line 2: byte 0xe9"),
+            ("[network]".encode("utf-16"), "n.toml: not UTF-8 but UTF-16"),
+            (b"[network]\n\0", "n.toml: expected text, got a NUL byte (at line 2)"),
+            (b"[network\n", "n.toml: not TOML: Expected"),
+        ):
+            self.assertIn(words, str(self.assertRaises(ConfigError, parse_settings, data, "n.toml")))
+
     @given(st.binary() | st.text().map(str.encode))
     def test_any_content(self, data: bytes) -> None:
         """
@@ -290,7 +304,7 @@ class FileTests(SynchronousTestCase):
         What is no UTF-8 is told with its line.
         """
         self.path.write_bytes(b"\n\n# \xff\n")
-        self.assertEqual("not UTF-8 (at line 3)", self.wrong())
+        self.assertEqual("not UTF-8 (at line 3: byte 0xff, which is ÿ in Latin-1); save it as UTF-8", self.wrong())
 
 
 class ExampleTests(SynchronousTestCase):

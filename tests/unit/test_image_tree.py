@@ -262,6 +262,9 @@ class OwnersTests(SynchronousTestCase):
         self.assertEqual((100, 10), (found.entries[1].user, found.entries[1].group))
         self.assertFalse(found.named())
         self.assertEqual({"0" * 64: 0}, found.contents())
+        edited = b"\xef\xbb\xbf" + self.PASSWD.replace(b"\n", b"\r\n")
+        again = owners(self.owned("git", "wheel"), edited, b"wheel:x:7\r\n" + self.GROUP)
+        self.assertEqual((found.entries[-1].user, 7), (again.entries[-1].user, again.entries[-1].group))
         found = owners(self.owned("\udcff", 5), self.PASSWD, self.GROUP)
         self.assertEqual((9, 5), (found.entries[1].user, found.entries[1].group))
 

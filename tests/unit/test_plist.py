@@ -308,6 +308,33 @@ class HostileTests(PlistTestCase):
             str(error).encode()
 
 
+class EditedTests(PlistTestCase):
+    """
+    Plists that people have saved with an editor.
+    """
+
+    LINES = (b"/||0|0|0|755|4|0|0|", b"/l||0|0|0|777|1|0|0|target", b"/c||0|0|0|600|5|0|0|1,3")
+
+    def test_read(self) -> None:
+        """
+        A byte order mark, lines as on Windows, and a last line without an end change nothing.
+        """
+        expected = list(plist.parse(self.LINES))
+        for end in (b"\n", b"\r\n"):
+            for mark in (b"", b"\xef\xbb\xbf"):
+                for last in (b"", end, end * 3):
+                    data = mark + end.join(self.LINES) + last
+                    self.assertEqual(expected, list(plist.parse(plist.lines(io.BytesIO(data)))))
+
+    def test_carriage_return(self) -> None:
+        """
+        Where lines end as elsewhere, a target may end in a carriage return.
+        """
+        data = self.LINES[0] + b"\n" + self.LINES[1] + b"\r\n"
+        self.assertEqual("target\r", list(plist.parse(plist.lines(io.BytesIO(data))))[1].target)
+        self.assertEqual("target\r", next(plist.parse([self.LINES[1] + b"\r\n"])).target)
+
+
 class WritingTests(PlistTestCase):
     """
     Entries to text.

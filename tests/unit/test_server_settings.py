@@ -10,6 +10,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from core0.errors import Core0Error
 from core0.redis.outbox import RESULT_BYTES
 from core0.redis.server_settings import MOST_UNREAD, ServerSettings, client_password, configuration
 
@@ -31,6 +32,30 @@ class PasswordTests(SynchronousTestCase):
         self.assertEqual(0o600, stat.S_IMODE(path.stat().st_mode))
         self.assertEqual(["password"], os.listdir(path.parent))
         self.assertEqual(password, client_password(str(path)))
+
+    def test_written_by_people(self) -> None:
+        """
+        One that people have written is read whatever their editor adds; what is not one line of text is refused.
+        """
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        path = Path(folder) / "password"
+        path.touch(0o600)
+        for content in ("se cré#t", "\ufeffse cré#t\r\n", "se cré#t\n\n"):
+            path.write_bytes(content.encode())
+            self.assertEqual("se cré#t", client_password(str(path)))
+        for data, words in (
+            ("secrét".encode("latin-1"), "not UTF-8 (at line 1"),
+            ("secret".encode("utf-16"), "UTF-16"),
+            (b"sec\0ret", "NUL byte"),
+            (b"one\ntwo\n", "expected one line, got more"),
+            (b"x" * 5000, "expected at most 4096 bytes"),
+            (b"\xef\xbb\xbf\r\n", "is empty"),
+        ):
+            path.write_bytes(data)
+            error = str(self.assertRaises(Core0Error, client_password, str(path)))
+            self.assertIn(words, error)
+            self.assertTrue(error.startswith(str(path)))
 
 
 class ConfigurationTests(SynchronousTestCase):
