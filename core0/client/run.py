@@ -24,6 +24,7 @@ RESULT_TIMEOUT = 60.0  # seconds from the end of the output to the result
 KILL_TIMEOUT = 30.0  # seconds for the answer to core.kill
 KILL_AGAIN = 0.5  # seconds
 NOT_FOUND = 404
+OUT_OF_MEMORY = "out of memory: the limit of the container"  # how core0 begins to say so in ``critical``
 REFUSALS = frozenset({126, 127, 400, 404, 409, TOO_LARGE, 500, 503})
 
 OnSignal = Callable[[int], None]
@@ -114,6 +115,8 @@ def show_end(result: Result, screen: Screen) -> None:
         screen.say(f"corectl: {refusal}")
     elif result.level in RESULT_LEVELS:
         screen.write(1, result.data.encode("utf-8", "replace") + b"\n")
+    if result.state == State.ERROR and OUT_OF_MEMORY in result.critical:
+        screen.say(f"corectl: {result.critical[result.critical.index(OUT_OF_MEMORY) :]}")
     if result.state == State.TIMEOUT:
         screen.say("corectl: ended because it took longer than its max_time")
     elif result.state == State.INTERRUPTED:

@@ -56,6 +56,8 @@ class List(BaseCommand):
 
     * ``cpu`` (number): what all its processes use, in % of one core since the last look, 0 at the first.
     * ``rss``, ``vms``, ``swap`` (integers): their memory in bytes.
+    * ``oom_kills`` (integer): how many of its processes the kernel has killed because its limit of memory was reached;
+      0 if it has none.
     * ``hostname`` (string): as asked for.
     * ``plist`` (string): where its root file system is from; of a URL without user, password and query.
     * ``pid`` (integer): its first process, as the host sees it.

@@ -13,11 +13,13 @@ from core0.clock import epoch
 from core0.containers.errands import Errands
 from core0.containers.etc import HostResolver
 from core0.containers.house import House
+from core0.containers.memory import MemoryLimit, look
 from core0.containers.reports import Live, Log, Own, Reports, Sample
 from core0.containers.shelf import Life, Phase, Record
 from core0.containers.undo import Undo
 from core0.containers.watch import Watched
 from core0.jobs.usage import Meter
+from core0.messages import State
 from core0.values import Final
 from core0.waiting import Occurrence
 
@@ -49,6 +51,8 @@ class Container:
         self.init: Watched | None = None
         self.corex: Watched | None = None
         self.meter = Meter()
+        fresh, limit = record.phase == Phase.CREATING, record.request.limits.memory
+        self.memory = MemoryLimit(house.reactor, record.number, limit, f"/{house.family}/{record.number}", fresh=fresh)
         self.first_word: Occurrence[str] = Occurrence()
         self.dying: Occurrence[str] = Occurrence()
         self.emptied: Occurrence[None] = Occurrence()
@@ -119,10 +123,12 @@ class Container:
         Answers to errands; returns once they are written.
         """
         seqs = []
-        for line in lines:
-            answer = self.errands.read(line)
+        answers = [self.errands.read(line) for line in lines]
+        if any(isinstance(answer, Final) and answer.result.state == State.ERROR for answer in answers):
+            await look(self._house.in_thread, [self.memory])
+        for answer in answers:
             if isinstance(answer, Final):
-                self._house.dispatched.finish(answer)
+                self._house.dispatched.finish(replace(answer, result=self.memory.explained(answer.result)))
                 seqs.append(answer.seq)
             elif answer is not None:
                 self.first_word.happen("")

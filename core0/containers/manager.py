@@ -19,6 +19,8 @@ from core0.containers.dispatch import Dispatcher
 from core0.containers.following import ResolverFollower
 from core0.containers.house import House
 from core0.containers.machine import Machine, look
+from core0.containers.memory import MemoryWatcher
+from core0.containers.memory import look as look_at_memory
 from core0.containers.probe import Runtimes
 from core0.containers.remains import Remains
 from core0.containers.request import Request
@@ -58,6 +60,9 @@ class Containers:
         self._machine: Machine | None = None
         self._boot = ""
         self._telling: dict[int, bool] = {}  # of whom, and whether once more
+        self._memory = MemoryWatcher(
+            house.reactor, house.in_thread, lambda: [each.memory for each in self._living_ones()]
+        )
         self._resolver = ResolverFollower(house, lambda: list(self._containers.values()), self._network_changed)
         house.networks.on_change = self._network_changed
 
@@ -122,6 +127,7 @@ class Containers:
             self._look_after(container)
         await self._resolver.recover()
         self._resolver.start()
+        self._memory.start()
 
     def _found(self, record: Record) -> Container:
         container = Container(self._house, record)
@@ -150,6 +156,8 @@ class Containers:
 
         async def wait() -> None:
             reason = await container.dying.wait()
+            await look_at_memory(self._house.in_thread, [container.memory])
+            reason = container.memory.cause(reason)
             if container.phase != Phase.REMOVING:
                 text = "container {number} is removed: {reason}"
                 self._log.error(text, number=container.number, reason=reason)
@@ -261,11 +269,15 @@ class Containers:
             )
             raise Refusal(500, text)
 
+    def _living_ones(self) -> list[Container]:
+        return [each for _, each in sorted(self._containers.items()) if each.phase == Phase.LIVE]
+
     async def listed(self) -> Mapping[str, Any]:
         """
         The living ones.
         """
-        living = [each for _, each in sorted(self._containers.items()) if each.phase == Phase.LIVE]
+        living = self._living_ones()
+        await look_at_memory(self._house.in_thread, [each.memory for each in living])
         usages = await self._house.in_thread(_measure, living)
         networks = await self._house.networks.described([each.number for each in living])
         described = zip(living, usages, networks, strict=True)
@@ -299,6 +311,7 @@ class Containers:
         Let them live on without this core0.
         """
         self._resolver.stop()
+        self._memory.stop()
         for container in self._containers.values():
             container.release()
 
@@ -324,6 +337,7 @@ def _description(container: Container, usage: Usage, network: list[dict[str, Any
         "rss": usage.rss,
         "vms": usage.vms,
         "swap": usage.swap,
+        "oom_kills": container.memory.kills,
         "hostname": request.name(container.number),
         "plist": record.shown,
         "pid": record.init.pid if record.init else 0,

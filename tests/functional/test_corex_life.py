@@ -13,7 +13,7 @@ from tests.functional.shared import answer_of, lives, sh
 from tests.web import Web
 
 GRACE = 1.0  # seconds of [jobs] kill_grace
-LISTED = {"cpu", "rss", "vms", "swap", "hostname", "plist", "pid", "started", "network", "port", "mount"}
+LISTED = {"cpu", "rss", "vms", "swap", "oom_kills", "hostname", "plist", "pid", "started", "network", "port", "mount"}
 STUBBORN = "trap '' TERM; touch $ready; while :; do sleep 1; done"
 POLITE = "trap 'echo bye; exit 0' TERM; touch $ready; while :; do sleep 0.01; done"
 

@@ -2,10 +2,13 @@
 Containers that use up what they may have: they can still be asked, killed from and used again.
 """
 
+import os
+import subprocess
 from pathlib import Path
 
-from tests.daemon import eventually
+from tests.daemon import PATIENCE, ROOT, eventually
 from tests.functional.containers import ContainerTestCase, descendants
+from tests.functional.corectl_shared import CORECTL
 from tests.functional.shared import answer_of, parse_status, sh
 
 MIB = 1 << 20
@@ -111,6 +114,34 @@ class MemoryTests(ContainerTestCase):
             for id in jobs:
                 self.assertEqual("ERROR", self.daemon.result(id)["state"])
             self.assert_alive(number, corex)
+
+    def test_told(self) -> None:
+        """
+        Who has run out of memory is told so: in the result, by corectl, in the list and in the log; jobs that fail
+        otherwise are not.
+        """
+        number, other = (self.create(limits={"memory": 64 * MIB}) for _ in range(2))
+        self.assertEqual(0, self.listed()[str(number)]["oom_kills"])
+        for _ in range(3):
+            result = self.inside(number, "core.system", sh(HUNGRY))
+            self.assertEqual(("ERROR", 137), (result["state"], result["code"]), result)
+            self.assertIn("out of memory: the limit of the container, 64 MiB, was reached", result["critical"])
+        caught = self.inside(number, "core.system", sh(f"({HUNGRY}) || exit 3"))
+        self.assertEqual(3, caught["code"])
+        self.assertIn("out of memory", caught["critical"])
+        for container in (number, other):
+            failed = self.inside(container, "core.system", sh("echo 9::mine; exit 3"))
+            self.assertEqual((3, "mine"), (failed["code"], failed["critical"]))
+        words = ("run", "--container", str(number), "--", "sh", "-c", HUNGRY)
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "CORE0_URL": self.daemon.socket}
+        done = subprocess.run([*CORECTL, *words], env=env, capture_output=True, timeout=PATIENCE)
+        self.assertEqual(137, done.returncode, done.stderr)
+        self.assertIn(b"corectl: out of memory", done.stderr)
+        kills = {place: each["oom_kills"] for place, each in self.listed().items()}
+        self.assertGreaterEqual(kills[str(number)], 5)
+        self.assertEqual(0, kills[str(other)])
+        said = [line for line in self.daemon.output().splitlines() if f"container {number}: out of memory" in line]
+        self.assertEqual(1, len(said), said)
 
     def test_files(self) -> None:
         """

@@ -11,6 +11,8 @@ from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from core0.containers.container import MOST_WORDS, TELL, WORDS, WORDS_AT_ONCE, Container
+from core0.containers.request import Request
+from core0.containers.shelf import Phase
 from core0.corex_messages import own_line
 
 
@@ -28,8 +30,8 @@ class IgnoredTests(SynchronousTestCase):
         observer: Any = self.events.append
         self.patch(Container, "_log", Logger(observer=observer))
         settings = SimpleNamespace(node="1:1")
-        house: Any = SimpleNamespace(reactor=self.clock, settings=settings, runner=lambda runtime: None)
-        record: Any = SimpleNamespace(number=7, runtime=None)
+        house: Any = SimpleNamespace(reactor=self.clock, settings=settings, runner=lambda runtime: None, family="f")
+        record: Any = SimpleNamespace(number=7, runtime=None, phase=Phase.CREATING, request=Request(plist="/x"))
         self.container = Container(house, record)
 
     def say(self, results: int = 0, records: int = 0) -> None:
