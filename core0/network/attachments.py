@@ -44,7 +44,7 @@ class Attachments:
         await self._networks.check(wishes)
         if wishes.zerotier:
             with refusals():
-                self._zerotiers.check()
+                await self._zerotiers.check()
 
     async def attach(self, container: int, namespace: str, wishes: Wishes, home: str) -> None:
         """

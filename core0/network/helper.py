@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import TimeoutError
@@ -29,6 +29,7 @@ FIRST_LOOK, LAST_LOOK = 0.005, 0.1  # seconds between looks whether it serves, o
 LOOK = 1.0  # seconds between looks whether it is still there
 FIRST_WAIT, LONGEST_WAIT = 0.2, 30.0  # seconds before it is started again
 HEALTHY = 60.0  # seconds after which that begins anew
+SOON = 20.0  # seconds: what fails within that has probably found something in its way
 SAID = 2048  # bytes of its last words
 OWN_NETWORK = "/proc/self/ns/net"
 
@@ -54,11 +55,12 @@ def find(program: str, source: str, path: str = PATH) -> str:
 
 class _Protocol(ProcessProtocol):
     """
-    Keeps its last words.
+    Keeps its last words, and the exit status; that is None while it runs, and if a signal has ended it.
     """
 
     def __init__(self) -> None:
         self.said = b""
+        self.code: int | None = None
         self.ended: Occurrence[str] = Occurrence()
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
@@ -71,7 +73,12 @@ class _Protocol(ProcessProtocol):
         """
         Twisted's hook.
         """
+        self.code = getattr(reason.value, "exitCode", None)
         self.ended.happen(reason.getErrorMessage())
+
+
+async def _nothing(soon: bool) -> None:
+    pass
 
 
 class Helper:
@@ -79,6 +86,7 @@ class Helper:
     :param pid_file: in which it writes its pid, once it serves; in a folder of its own, which its command line names.
     :param around: words before its own, of programs that become it by ``exec``: ``nsenter``, ``unshare``.
     :param network: the network namespace that it is in.
+    :param prepare: called before each start, with whether the last one has failed soon after its own.
     """
 
     _log = Logger()
@@ -92,6 +100,7 @@ class Helper:
         *,
         around: Sequence[str] = (),
         network: str = OWN_NETWORK,
+        prepare: Callable[[bool], Awaitable[None]] = _nothing,
     ) -> None:
         self._reactor = reactor
         self._reaper = reaper
@@ -99,6 +108,9 @@ class Helper:
         self._pid_file = pid_file
         self._around = list(around)
         self._network = network
+        self._prepare = prepare
+        self._soon = False
+        self._protocol = _Protocol()
         self._process: tuple[int, int] | None = None  # pid and start time
         self._task = Task("a program that serves a bridge or a container is not watched any more")
         self.argv: list[str] = []
@@ -109,6 +121,13 @@ class Helper:
         None while there is none.
         """
         return self._process[0] if self._process is not None and _lives(self._process) else None
+
+    @property
+    def last_words(self) -> str:
+        """
+        The end of what it has said on stderr, or the last one before it; empty if it was started by another core0.
+        """
+        return " ".join(self._protocol.said.decode("utf-8", "replace").split())
 
     async def start(self, argv: Sequence[str]) -> None:
         """
@@ -192,7 +211,8 @@ class Helper:
     async def _launch(self) -> tuple[int, int]:
         argv = [*self._around, *self.argv]
         launch = Launch(argv[0], argv, {"PATH": PATH, "LANG": "C"}, "/")
-        protocol = _Protocol()
+        await self._prepare(self._soon)
+        protocol = self._protocol = _Protocol()
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         try:
             pipes: dict[int, int | str] = {0: null, 1: null, 2: "r"}
@@ -236,8 +256,11 @@ class Helper:
             while self._process is not None and _lives(self._process):
                 await pause(self._reactor, LOOK)
             wait = FIRST_WAIT if self._reactor.seconds() - since > HEALTHY else wait
+            self._soon = self._reactor.seconds() - since < SOON and bool(self._protocol.code)
             self._process = None
-            self._log.error("{program} is not there; starting it in {wait} s", program=self.argv[0], wait=wait)
+            said = self.last_words
+            text = "{program} has exited{said}; restarting in {wait} s"
+            self._log.error(text, program=self.argv[0], said=f": {said}" if said else "", wait=wait)
             await pause(self._reactor, wait)
             wait = min(wait * 2, LONGEST_WAIT)
             try:

@@ -4,6 +4,7 @@ before it is checked: it may be whatever listens there inside a container. All t
 """
 
 import os
+import random
 import re
 import select
 import signal
@@ -27,6 +28,10 @@ T = TypeVar("T")
 
 PROGRAM, ORIGIN = "zerotier-one", "zerotier.com"
 PID, PORT, TOKEN = "zerotier-one.pid", "zerotier-one.port", "authtoken.secret"  # files
+LOCAL = "local.conf"  # what it is told besides its command line
+PORTS = ("primaryPort", "secondaryPort", "tertiaryPort")
+FIRST_PORT, LAST_PORT = 20_000, 32_767  # below those that the kernel gives to connections
+RIGHTS = ("net_admin", "net_raw")  # all that it needs: it is told what to do by whoever manages its network
 HERE = "127.0.0.1"
 LISTENING = b"0A"
 PATIENCE = 2.0  # seconds for all that is asked at once
@@ -59,11 +64,48 @@ class Membership(Struct, frozen=True):
 
 def arguments(program: str, home: str) -> list[str]:
     """
-    The command line: any port, since somebody in the container could sit on one that is known beforehand.
+    The command line: any port, but for what :data:`LOCAL` says.
 
     It keeps its user: the one that its package makes for it could not reach a home below a folder of core0's.
     """
     return [program, "-U", "-p0", home]
+
+
+def confined(setpriv: str) -> list[str]:
+    """
+    The words before the command line, with which it has no other rights, and gets none.
+    """
+    return [setpriv, "--no-new-privs", f"--bounding-set=-all,{','.join(f'+{right}' for right in RIGHTS)}", "--"]
+
+
+def choose_ports(home: str, *, anew: bool) -> None:
+    """
+    Have it use the same ports at each start, or else its neighbours do not find it for minutes. It ends where one of
+    them is taken: then it is to get others.
+
+    :raises OSError: they cannot be written down.
+    """
+    path = os.path.join(home, LOCAL)
+    told = _local(path)
+    settings = told.get("settings")
+    settings = settings if isinstance(settings, dict) else {}
+    had = {settings.get(name) for name in PORTS}
+    if not anew and len(had) == len(PORTS) and all(type(port) is int and 0 < port <= 65535 for port in had):
+        return
+    free = [port for port in range(FIRST_PORT, LAST_PORT + 1) if port not in had]
+    chosen = dict(zip(PORTS, random.SystemRandom().sample(free, len(PORTS)), strict=True))
+    fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(fd, "wb") as file:
+        file.write(msgspec.json.encode({**told, "settings": {**settings, **chosen}}))
+    os.rename(f"{path}.new", path)
+
+
+def _local(path: str) -> dict[str, Any]:
+    try:
+        found = msgspec.json.decode(_read(path, LARGEST))
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def described(network: str, node: Node, membership: Membership) -> dict[str, Any]:

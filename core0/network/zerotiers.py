@@ -5,6 +5,7 @@ ZeroTier for containers: one ``zerotier-one`` for each that has joined a network
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, TimeoutError, ensureDeferred
@@ -14,7 +15,18 @@ from twisted.python.failure import Failure
 from core0.interfaces import ThreadRunner
 from core0.jobs.process import PATH
 from core0.network.helper import Helper, NotServed, find
-from core0.network.zerotier import ORIGIN, PATIENCE, PID, PROGRAM, Api, absent, arguments, end_left
+from core0.network.zerotier import (
+    ORIGIN,
+    PATIENCE,
+    PID,
+    PROGRAM,
+    Api,
+    absent,
+    arguments,
+    choose_ports,
+    confined,
+    end_left,
+)
 from core0.reaper import Reaper
 from core0.redis.task import Task
 from core0.spawn import Surroundings
@@ -22,7 +34,8 @@ from core0.waiting import Occurrence, pause, to_the_end, within
 
 T = TypeVar("T")
 
-NSENTER, PACKAGE = "nsenter", "util-linux"
+NSENTER, SETPRIV, PACKAGE = "nsenter", "setpriv", "util-linux"
+TUN = "/dev/net/tun"
 JOINING = 10.0  # seconds until it takes orders: at its first start it makes an identity, which takes some of them
 FIRST_LOOK, LAST_LOOK = 0.05, 0.5  # seconds between orders that it does not take
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds until what a core0 before has left is tried again
@@ -44,13 +57,13 @@ class ZeroTiers:
         self._surroundings = surroundings
         self._members: dict[int, _Member] = {}
 
-    def check(self) -> None:
+    async def check(self) -> None:
         """
-        Whether what it takes is installed.
+        Whether what it takes is there.
 
         :raises NotServed: it is not; says what is missing.
         """
-        _program()
+        await self._in_thread(_program)
 
     async def join(self, container: int, network: str, namespace: str, home: str) -> None:
         """
@@ -81,7 +94,8 @@ class ZeroTiers:
         self._add(container, network, namespace, home).recover()
 
     def _add(self, container: int, network: str, namespace: str, home: str) -> "_Member":
-        around = [shutil.which(NSENTER, path=PATH) or NSENTER, f"--net={namespace}", "--"]
+        setpriv = shutil.which(SETPRIV, path=PATH) or SETPRIV
+        around = [shutil.which(NSENTER, path=PATH) or NSENTER, f"--net={namespace}", "--", *confined(setpriv)]
         helper = Helper(
             self._reactor,
             self._reaper,
@@ -89,9 +103,16 @@ class ZeroTiers:
             os.path.join(home, PID),
             around=around,
             network=namespace,
+            prepare=partial(self._prepare, home),
         )
         member = self._members[container] = _Member(self._reactor, self._in_thread, helper, network.lower(), home)
         return member
+
+    async def _prepare(self, home: str, soon: bool) -> None:
+        try:
+            await to_the_end(self._in_thread(partial(choose_ports, home, anew=soon)))
+        except OSError as error:
+            raise NotServed(f"cannot write in {home}: {error.strerror}") from error
 
     async def leave(self, container: int) -> None:
         """
@@ -148,7 +169,7 @@ class _Member:
 
         :raises NotServed: it does not.
         """
-        program = _program()
+        program = await self._in_thread(_program)
         await to_the_end(self._in_thread(_clear, self._home))
         await self._start(program)
         await self._join()
@@ -165,7 +186,7 @@ class _Member:
             try:
                 # once it was told to run it is started again by itself
                 if not self._helper.argv:
-                    await self._start(_program())
+                    await self._start(await self._in_thread(_program))
                 await self._join()
                 return
             except CancelledError:
@@ -193,7 +214,9 @@ class _Member:
                 return
             except NotServed as error:
                 if self._reactor.seconds() > end:
-                    raise NotServed(f"cannot join {self._network} within {JOINING:.0f} s: {error}") from error
+                    said = f"; it says: {self._helper.last_words}" if self._helper.last_words else ""
+                    text = f"cannot join {self._network} within {JOINING:.0f} s: {error}{said}"
+                    raise NotServed(text) from error
             await pause(self._reactor, step)
             step = min(step * 1.5, LAST_LOOK)
 
@@ -261,7 +284,16 @@ def _clear(home: str) -> None:
 
 def _program() -> str:
     """
-    :raises NotServed: it is not installed, or what it takes is not.
+    Blocks: the kernel may have to load a module.
+
+    :raises NotServed: it is not installed, or what it takes is not there.
     """
-    find(NSENTER, f"the package {PACKAGE}")
+    for name in (NSENTER, SETPRIV):
+        find(name, f"the package {PACKAGE}")
+    try:
+        # without it the program answers as if all were well
+        os.close(os.open(TUN, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        text = "ZeroTier makes its interface with that; load the module (modprobe tun)"
+        raise NotServed(f"cannot open {TUN}: {(error.strerror or '').lower()}; {text}") from error
     return find(PROGRAM, f"it from {ORIGIN}", f"{os.environ.get('PATH', '')}:{PATH}")

@@ -3,9 +3,14 @@ Containers in ZeroTier networks: with a program that stands in for ``zerotier-on
 installed.
 """
 
+import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
@@ -14,13 +19,33 @@ from twisted.internet.defer import ensureDeferred, gatherResults
 from core0.jobs.process import PATH
 from core0.network import zerotiers
 from core0.network.helper import NotServed
-from core0.network.zerotier import PID
+from core0.network.zerotier import LOCAL, PID, PORT, PORTS
 from core0.waiting import pause
 from tests.functional import zerotier_one
 from tests.functional.shared import lives
 from tests.functional.zerotier_shared import StandInCase, ZeroTierCase
 
 ITS: Any = reactor
+NET_ADMIN, NET_RAW = 12, 13  # capabilities
+# has a port as soon as it can: one that was killed just now may still have it
+SIT = """
+    import socket, sys, time
+    sitting = socket.socket(type=getattr(socket, sys.argv[2]))
+    sitting.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    end = time.monotonic() + 30
+    while True:
+        try:
+            sitting.bind(("", int(sys.argv[1])))
+            if sitting.type == socket.SOCK_STREAM:
+                sitting.listen()
+            break
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+    print("has", flush=True)
+    sys.stdin.read()
+"""
 
 
 class RealTests(ZeroTierCase):
@@ -117,6 +142,87 @@ class LifeTests(StandInCase):
         self.assertEqual(before, await self.told())
         self.assertNotEqual(pid, self.pid())
         self.assertEqual(before["addresses"], self.containers[7].addresses(before["interface"]))
+
+    async def test_rights(self) -> None:
+        """
+        The program has the rights to do with networks, no other ones, and no way to get any.
+        """
+        await self.install()
+        await self.zerotiers.join(*self.place())
+        await self.told()
+        fields = dict(line.split(":\t", 1) for line in Path(f"/proc/{self.pid()}/status").read_text().splitlines())
+        own = sum(1 << number for number in (NET_ADMIN, NET_RAW))
+        self.assertEqual("1", fields["NoNewPrivs"])
+        self.assertEqual({own}, {int(fields[name], 16) for name in ("CapBnd", "CapEff", "CapPrm")})
+        self.assertEqual({0}, {int(fields[name], 16) for name in ("CapInh", "CapAmb")})
+
+
+class PortTests(StandInCase):
+    """
+    The ports by which neighbours know a member.
+    """
+
+    def ports(self) -> list[int]:
+        """
+        Those that the program was told to use.
+        """
+        settings = json.loads((self.home() / LOCAL).read_text())["settings"]
+        return [settings[name] for name in PORTS]
+
+    async def away(self) -> None:
+        """
+        Another core0 follows one that is away, and the program has been killed meanwhile.
+        """
+        await self.zerotiers.stop()
+        pid = self.pid()
+        os.kill(pid, signal.SIGKILL)
+        await self.until(lambda: not lives(pid), "ended")
+        self.zerotiers = self.another()
+
+    def taken(self, port: int, kind: str) -> None:
+        """
+        Somebody in the container has a port.
+        """
+        words = [*self.containers[7].inside(), sys.executable, "-ISc", textwrap.dedent(SIT), str(port), kind]
+        sitting = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(sitting.communicate)
+        assert sitting.stdout is not None
+        self.assertEqual("has\n", sitting.stdout.readline())
+
+    async def test_kept(self) -> None:
+        """
+        A program that is started again, by the same core0 or by the next one, has all three ports that it had.
+        """
+        await self.install()
+        await self.zerotiers.join(*self.place())
+        await self.told()
+        before = self.ports()
+        self.assertEqual(3, len(set(before)))
+        self.assertEqual(str(before[0]), (self.home() / PORT).read_text())
+        self.assertEqual(0o600, (self.home() / LOCAL).stat().st_mode & 0o777)
+        os.kill(self.pid(), signal.SIGKILL)
+        await self.told("NOT_RUNNING")
+        await self.told()
+        self.assertEqual(before, self.ports())
+        await self.away()
+        await self.zerotiers.recover(*self.place())
+        await self.told()
+        self.assertEqual((before, str(before[0])), (self.ports(), (self.home() / PORT).read_text()))
+
+    async def test_taken(self) -> None:
+        """
+        Where one of them is taken when it is started again, it gets others, as the same member.
+        """
+        await self.install()
+        await self.zerotiers.join(*self.place())
+        before = await self.told()
+        for place, kind in ((0, "SOCK_STREAM"), (1, "SOCK_DGRAM"), (2, "SOCK_DGRAM")):
+            ports = self.ports()
+            await self.away()
+            self.taken(ports[place], kind)
+            await self.zerotiers.recover(*self.place())
+            self.assertEqual(before, await self.told())
+            self.assertFalse(set(ports) & set(self.ports()))
 
 
 class RecoveryTests(StandInCase):

@@ -11,6 +11,8 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, ensureDeferred, gatherResults
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from zope.interface import implementer
 
 from core0.network import helper, zerotiers
 from core0.network.helper import NotServed
@@ -59,6 +61,40 @@ class FailureTests(StandInCase):
         await self.install()
         self.uninstall()
         self.assertEqual("there is no zerotier-one; install it from zerotier.com", await self.refused())
+
+    async def test_no_tun(self) -> None:
+        """
+        A missing device is named before anything is started: the program itself answers as if all were well.
+        """
+        await self.install()
+        self.patch(zerotiers, "TUN", str(self.folder / "tun"))
+        self.assertEqual(
+            f"cannot open {self.folder}/tun: no such file or directory; ZeroTier makes its interface with that; "
+            "load the module (modprobe tun)",
+            await self.refused(),
+        )
+        await self.failing(self.zerotiers.check(), NotServed)
+
+    async def test_last_words(self) -> None:
+        """
+        What a program says on its stderr while it does not join is told, and so is what it says before it ends.
+        """
+        await self.install()
+        self.patch(zerotiers, "JOINING", 0.3)
+        self.mood.write_text("without tun")
+        self.assertIn("it says: ERROR: unable to configure virtual network port: could not open", await self.refused())
+        self.program('echo -n $$ > "$3/zerotier-one.pid"', "sleep 0.1", "echo the disk is full >&2", "exit 1")
+        self.patch(zerotiers, "JOINING", 3.0)
+        events: list[LogEvent] = []
+
+        @implementer(ILogObserver)
+        def observe(event: LogEvent) -> None:
+            events.append(event)
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        self.assertIn("it says: the disk is full", await self.refused())
+        self.assertIn("/zerotier-one has exited: the disk is full; restarting in", "\n".join(map(formatEvent, events)))
 
     async def test_ends_at_once(self) -> None:
         """

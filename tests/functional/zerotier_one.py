@@ -3,7 +3,8 @@ A program that does what ``zerotier-one`` does, as far as core0 has to do with i
 installed. It reaches nobody, and lets itself into every network.
 
 Called as ``zerotier-one -U -p0 <home>``. In its environment: ``ZEROTIER_ONE``, its name; ``ZEROTIER_ONE_MOOD``, a file
-that says how it answers (see :class:`Api`), as it should if that is empty.
+that says how it answers (see :class:`Api`), as it should if that is empty; ``ZEROTIER_ONE_NOT_HERE``, the network
+namespace of the tests.
 """
 
 import ctypes
@@ -16,6 +17,7 @@ import re
 import secrets
 import shlex
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -45,6 +47,7 @@ def install(folder: Path, mood: Path) -> str:
     lines = [
         "#!/bin/sh",
         f'export ZEROTIER_ONE="$0" ZEROTIER_ONE_MOOD={shlex.quote(str(mood))}',
+        f"export ZEROTIER_ONE_NOT_HERE={shlex.quote(os.readlink('/proc/self/ns/net'))}",
         f'exec {shlex.join([*python, script])} "$@"',
     ]
     program = folder / NAME
@@ -111,11 +114,34 @@ class Service:
         self._folder = home / "networks.d"
         self._folder.mkdir(parents=True, exist_ok=True)
         (home / f"{NAME}.pid").write_text(str(os.getpid()))
+        # after that, as it does itself
+        self.sockets, self.port = self._bind()
         self.address = self._kept("identity.public", lambda: f"{secrets.token_hex(5)}:0:{'0' * 128}").partition(":")[0]
         self.token = self._kept("authtoken.secret", lambda: secrets.token_hex(12))
         self.members: dict[str, Member] = {}
         for path in sorted(self._folder.glob("*.conf")):
             self.join(path.stem)
+
+    def _bind(self) -> tuple[list[socket.socket], int]:
+        """
+        Its ports, or those of its file; it ends if one is taken.
+        """
+        path = self._home / "local.conf"
+        settings = json.loads(path.read_text())["settings"] if path.exists() else {}
+        ports = [settings.get(name, 0) for name in ("primaryPort", "secondaryPort", "tertiaryPort")]
+        sockets = []
+        try:
+            for port in ports:
+                bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                bound.bind(("0.0.0.0", port))
+                sockets.append(bound)
+            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tried:
+                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                tried.bind(("127.0.0.1", ports[0]))
+        except OSError:
+            sys.stderr.write(f"{NAME}: fatal error: cannot bind to local control interface port\n")
+            raise SystemExit(255) from None
+        return sockets, ports[0]
 
     def _kept(self, name: str, make: Any) -> str:
         path = self._home / name
@@ -144,7 +170,7 @@ class Service:
         """
         Until it is told to end.
         """
-        server = Server(("127.0.0.1", 0), Api)
+        server = Server(("127.0.0.1", self.port), Api)
         server.service = self
         (self._home / f"{NAME}.port").write_text(str(server.server_address[1]))
         signal.signal(signal.SIGTERM, lambda number, frame: threading.Thread(target=server.shutdown).start())
@@ -233,6 +259,14 @@ class Api(http.server.BaseHTTPRequestHandler):
         """
         self.say(200, text.encode())
 
+    def be_without(self, text: str) -> None:
+        """
+        As where there is no ``/dev/net/tun``: it says so on its stderr alone.
+        """
+        sys.stderr.write("ERROR: unable to configure virtual network port: could not open TUN/TAP device\n")
+        sys.stderr.flush()
+        self.say(200, b"{}")
+
     def be_failing(self, code: str) -> None:
         """
         With a code, and leading elsewhere.
@@ -281,8 +315,8 @@ def main() -> None:
     """
     Until it is told to end.
     """
-    if os.readlink("/proc/self/ns/net") == os.readlink(f"/proc/{os.getppid()}/ns/net"):
-        raise SystemExit(f"{NAME}: this would change the network of whoever has called it")
+    if os.readlink("/proc/self/ns/net") == os.environ["ZEROTIER_ONE_NOT_HERE"]:
+        raise SystemExit(f"{NAME}: this would change the machine's own network")
     if len(sys.argv) != 4 or sys.argv[1:3] != ["-U", "-p0"]:
         raise SystemExit(f"Usage: {NAME} -U -p0 <home>")
     show([os.environ["ZEROTIER_ONE"], *sys.argv[1:]])

@@ -224,7 +224,7 @@ class StandInCase(ZeroTierCase):
         """
         nowhere = self.folder / "nowhere"
         nowhere.mkdir()
-        for program in ("nsenter", "ip"):
+        for program in ("nsenter", "setpriv", "ip"):
             (nowhere / program).symlink_to(shutil.which(program) or "")
         self.patch(zerotiers, "PATH", str(nowhere))
         self.path(str(nowhere))
