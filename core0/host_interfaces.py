@@ -49,10 +49,11 @@ class INetworks(Interface):
     The networks of a host.
     """
 
-    async def create(name: str, hwaddr: str, subnet: Any) -> None:
+    async def create(name: str, hwaddr: str, subnet: Any, mtu: int = 0) -> None:
         """
         Make a bridge with a :class:`core0.network.desired.Subnet` or None.
 
+        :param mtu: in bytes; 0: the least of its ports.
         :raises Refusal: 409, something is in its way; 503, something is missing, or it failed.
         """
 

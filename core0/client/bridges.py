@@ -28,13 +28,22 @@ _unhurried = click.option(
 @placed
 @_unhurried
 @click.option("--hwaddr", metavar="MAC", help="Its MAC address. [default: a new one, which stays]")
+@click.option("--mtu", type=int, metavar="BYTES", help="Of its links and its own. [default: the least of its links]")
 @click.option("--mode", type=click.Choice(MODES), help="static: it has an address; dnsmasq: it hands out others, too.")
 @click.option("--cidr", metavar="ADDRESS/LENGTH", help="Its address, such as 10.0.0.1/24.")
 @click.option("--start", metavar="ADDRESS", help="The first that it hands out. [default: the one after its own]")
 @click.option("--end", metavar="ADDRESS", help="The last one. [default: the last of the network]")
 @click.option("--nat", is_flag=True, default=None, help="What leaves the network gets the address of the host.")
 @click.argument("name")
-def create(name: str, timeout: float, hwaddr: str | None, mode: str | None, nat: bool | None, **settings: Any) -> None:
+def create(
+    name: str,
+    timeout: float,
+    hwaddr: str | None,
+    mtu: int | None,
+    mode: str | None,
+    nat: bool | None,
+    **settings: Any,
+) -> None:
     """
     Make a bridge: corectl bridge create br0 --mode dnsmasq --cidr 10.0.0.1/24 --nat
 
@@ -43,7 +52,7 @@ def create(name: str, timeout: float, hwaddr: str | None, mode: str | None, nat:
     from core0.client.cli import ask
 
     network = {"mode": mode, "nat": nat, "settings": settings}
-    arguments = {"name": name, "hwaddr": hwaddr, "network": network}
+    arguments = {"name": name, "hwaddr": hwaddr, "mtu": mtu, "network": network}
     ask("bridge.create", arguments, timeout, lambda answer: None)
 
 

@@ -83,8 +83,10 @@ def _ports(context: click.Context, parameter: click.Parameter, values: tuple[str
 @click.option("--mount", multiple=True, metavar="HOST:CONTAINER", callback=_mounts, help=":ro behind it: read-only.")
 @click.option("--bridge", multiple=True, metavar="NAME[=ADDRESS]", callback=_links, help="Connect it to this bridge.")
 @click.option("--port", multiple=True, metavar="HOST:CONTAINER", callback=_ports, help="Lead a port of the host to it.")
+@click.option("--mtu", type=int, metavar="BYTES", help="Of its links. [default: that of the bridge or the uplink]")
 @click.option("--zerotier", metavar="ID", help="Join this ZeroTier network.")
 @click.option("--memory", metavar="BYTES", help="How much memory it may use, such as 512M.")
+@click.option("--shm", metavar="BYTES", help="Size of /dev/shm, such as 256M; counts to its memory. [default: 64M]")
 @click.option("--cpu", metavar="CORES", help="How many processors it may use: 0.5, or 50%.")
 @click.option("--pids", type=int, help="How many processes and threads it may have.")
 @click.option("--host-network", is_flag=True, help="With the network of the host instead of its own.")
@@ -107,7 +109,7 @@ def create(plist: str, timeout: float, **given: Any) -> None:
     from core0.client.run import Request, run
 
     limits = {name: given.pop(name) for name in ("memory", "cpu", "pids")}
-    network = {name: given.pop(name) for name in ("bridge", "zerotier")}
+    network = {name: given.pop(name) for name in ("bridge", "zerotier", "mtu")}
     arguments = {"plist": plist, "limits": limits, "network": network, **given}
     request = Request(arguments, Fields(), timeout=timeout, command="corex.create")
 

@@ -4,10 +4,12 @@ The ``bridge.*`` commands: the networks that containers are on.
 
 from zope.interface import implementer
 
+from core0.commands.quantities import read_count
 from core0.interfaces import BaseCommand, ICommand, IHost, IJob
 from core0.messages import Outcome, answer, shown
 from core0.network import subnets
 from core0.network.desired import Subnet
+from core0.network.mtu import LEAST, LEAST_IPV6, MOST
 from core0.network.names import check_hwaddr, check_name, is_plain
 from core0.values import Arguments
 
@@ -67,12 +69,14 @@ class NetworkArguments(Arguments, frozen=True):
 class CreateArguments(Arguments, frozen=True):
     """
     ``name``: 1 to 15 bytes, without blanks, control characters and ``/``, ``:``, ``%``; with a ``network``, only
-    letters, digits and ``_.-``. ``hwaddr``: its MAC address; without it, one of its own that stays. ``network``: its
-    addresses; without it, it has none.
+    letters, digits and ``_.-``. ``hwaddr``: its MAC address; without it, one of its own that stays. ``mtu``: in bytes,
+    of its links and its own; without it the least of its links, see ``network.mtu`` of ``corex.create``. ``network``:
+    its addresses; without it, it has none.
     """
 
     name: str
     hwaddr: str | None = None
+    mtu: int | float | str | None = None
     network: NetworkArguments | None = None
 
     def __post_init__(self) -> None:
@@ -85,10 +89,24 @@ class CreateArguments(Arguments, frozen=True):
                 check_hwaddr(self.hwaddr)
             except ValueError as error:
                 raise ValueError(f"@hwaddr: {error}") from error
+        self.size()
         # what is told of it to other programs must mean this link alone
         if self.subnet() is not None and not is_plain(self.name):
             text = "expected letters, digits and _.- only, for a bridge with a network"
             raise ValueError(f"@name: {text}, got {shown(self.name)}")
+
+    def size(self) -> int:
+        """
+        The mtu that is asked for; 0 for none.
+        """
+        if self.mtu is None:
+            return 0
+        subnet = self.subnet()
+        least = LEAST_IPV6 if subnet is not None and subnet.interface.version == 6 else LEAST
+        try:
+            return read_count(self.mtu, least, MOST)
+        except ValueError as error:
+            raise ValueError(f"@mtu: {error}") from error
 
     def subnet(self) -> Subnet | None:
         """
@@ -120,7 +138,7 @@ class BridgeCreate(BaseCommand):
         """
         given: CreateArguments = job.arguments
         hwaddr = check_hwaddr(given.hwaddr) if given.hwaddr else ""
-        await self._host.networks.create(given.name, hwaddr, given.subnet())
+        await self._host.networks.create(given.name, hwaddr, given.subnet(), given.size())
         return answer(True)
 
 

@@ -14,6 +14,8 @@ from core0.containers.request import Mount, Request
 from core0.corex_settings import Limits
 from core0.messages import shown
 from core0.network.links import MOST as MOST_LINKS
+from core0.network.mtu import LEAST as LEAST_MTU
+from core0.network.mtu import MOST as MOST_MTU
 from core0.network.names import check_hostname
 from core0.network.ports import MOST as MOST_PORTS
 from core0.network.ports import parse
@@ -21,6 +23,7 @@ from core0.network.wishes import Port, Wish
 from core0.values import Arguments
 
 MIB = 1 << 20
+LEAST_SHM = 64 << 10  # bytes
 MAX_MOUNTS, MAX_ENV = 100, 1000
 MAX_ENV_BYTES = 128 << 10
 MAX_VARIABLE = (128 << 10) - 2  # bytes of a name and its value: execve(2) counts the = between them and a NUL behind
@@ -88,11 +91,17 @@ class LinkArguments(Arguments, frozen=True):
     that and an address, ``["br0", "10.0.0.2/24"]``; with ``"dhcp"`` one that the bridge, or a server behind it, hands
     out; with ``""`` none. The name alone means ``"dhcp"`` if the bridge hands out addresses, otherwise none.
     ``zerotier``: the id of a ZeroTier network to join, 16 hex digits; without a bridge it is reached over a link to the
-    bridge ``core0``, as with ``port``.
+    bridge ``core0``, as with ``port``. ``mtu``: of its links, in bytes; without it that of the bridge, or of the host's
+    default route for a bridge of core0's that leads out (with ``nat`` or ``port``).
     """
 
     bridge: list[str | list[str]] | None = None
     zerotier: str | None = None
+    mtu: int | float | str | None = None
+
+    def __post_init__(self) -> None:
+        if self.mtu is not None:
+            _named("mtu", read_count, self.mtu, LEAST_MTU, MOST_MTU)
 
     def links(self) -> list[Wish]:
         """
@@ -121,7 +130,8 @@ class CreateArguments(Arguments, frozen=True):
     directories (or files) of the host, each with its absolute path in the container, read-only with ``:ro`` behind it;
     a path with a colon is written ``{"path": "/a:b", "read_only": true}``. ``hostname``: without it ``corex-<n>``; with
     a domain, ``web.example``, it is known as ``web``, too. ``env``: variables of all its processes. ``limits``: what it
-    may use. ``network``: its links; without it, and without ``port``, it has its loopback alone. ``port``: ports of the
+    may use. ``shm``: bytes of ``/dev/shm``, also ``"256M"``, part of its memory; without it 64 MiB, or less with a
+    limit. ``network``: its links; without it, and without ``port``, it has its loopback alone. ``port``: ports of the
     host that lead to it, ``{"8080": 80}``; the host's side is a port, an address and a port (``"127.0.0.1:8080"``),
     each with ``/udp`` behind it if it is not TCP; both sides may be ranges of one length,
     ``{"8000-8010": "9000-9010"}``; without a link that is named it gets one to the bridge ``core0``, which is made when
@@ -136,6 +146,7 @@ class CreateArguments(Arguments, frozen=True):
     hostname: str | None = None
     env: dict[str, str] | None = None
     limits: LimitArguments | None = None
+    shm: int | float | str | None = None
     host_network: bool | None = None
     privileged: bool | None = None
     network: LinkArguments | None = None
@@ -151,9 +162,20 @@ class CreateArguments(Arguments, frozen=True):
             _check_url("storage", self.storage)
         if self.hostname:
             _named("hostname", check_hostname, self.hostname)
+        shm, memory = self._shm(), (self.limits or LimitArguments()).limits().memory
+        if memory is not None and shm > memory:
+            text = f"expected at most limits.memory ({memory}), which it counts to"
+            raise ValueError(f"@shm: {text}, got {shown(str(self.shm))}")
         self._check_env()
         self._check_mounts()
         self._check_network()
+
+    def _shm(self) -> int:
+        return 0 if self.shm is None else _named("shm", read_bytes, self.shm, LEAST_SHM, 2**50)
+
+    def _mtu(self) -> int:
+        mtu = self.network.mtu if self.network is not None else None
+        return 0 if mtu is None else read_count(mtu, LEAST_MTU, MOST_MTU)
 
     def _check_network(self) -> None:
         links, ports = self.links(), self.ports()
@@ -161,6 +183,8 @@ class CreateArguments(Arguments, frozen=True):
         given = {"network.bridge": links, "network.zerotier": zerotier, "port": ports}
         for name in [name for name, value in given.items() if value and self.host_network]:
             raise ValueError(f"@{name}: expected nothing with host_network, which has the host's own links and ports")
+        if self._mtu() and not (links or ports or zerotier):
+            raise ValueError("@network.mtu: expected a bridge, a port or zerotier, too: without them there is no link")
         if zerotier and not _ZEROTIER.fullmatch(zerotier):
             raise ValueError(f"@network.zerotier: expected 16 hex digits, got {shown(zerotier)}")
         if len(links) > MOST_LINKS:
@@ -232,6 +256,8 @@ class CreateArguments(Arguments, frozen=True):
             env=self.env or {},
             mounts=self.mounts(),
             limits=limits.limits(),
+            shm=self._shm(),
+            mtu=self._mtu(),
             privileged=bool(self.privileged),
             host_network=bool(self.host_network),
             links=tuple(self.links()),

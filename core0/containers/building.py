@@ -220,6 +220,7 @@ class Building:
                 for place, (source, mount) in enumerate(zip(self._sources, request.mounts, strict=True))
             ),
             limits=request.limits,
+            shm=request.shm,
             privileged=request.privileged,
             host_network=request.host_network,
         )

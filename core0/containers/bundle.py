@@ -79,6 +79,7 @@ class Spec:
     :ivar ids: the first of the 65,536 user and group ids of the host that are 0 and up inside; a privileged container
         has the host's own.
     :ivar cgroups: its cgroup, from the root of each hierarchy.
+    :ivar shm: bytes of ``/dev/shm``; 0: as is usual.
     :ivar init: a static program that waits and reaps (``catatonit``), as the runtime sees it.
     """
 
@@ -92,6 +93,7 @@ class Spec:
     env: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
     limits: Limits = NO_LIMITS
+    shm: int = 0
     privileged: bool = False
     host_network: bool = False
 
@@ -148,7 +150,7 @@ def _mounts(spec: Spec) -> list[dict[str, Any]]:
         _mount(
             "/dev/pts", "devpts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"
         ),
-        _mount("/dev/shm", "tmpfs", "shm", *_READ, "mode=1777", *_room(SHM, memory, 1)),
+        _mount("/dev/shm", "tmpfs", "shm", *_READ, "mode=1777", *_shared(spec)),
         _mount("/dev/mqueue", "mqueue", "mqueue", *_READ),
         _mount(INIT, "bind", spec.init, "bind", "rprivate", "ro", "nosuid", "nodev"),
         _sys(spec),
@@ -173,6 +175,13 @@ def _room(usual: int, memory: int | None, part: int) -> tuple[str, str]:
     """
     size = usual if memory is None else max(PAGE, min(usual, memory * part // 16))
     return f"size={size}", f"nr_inodes={max(LEAST_FILES, size // PAGE)}"
+
+
+def _shared(spec: Spec) -> tuple[str, str]:
+    """
+    Of ``/dev/shm``. Who asks for a size knows what the processes need beside it.
+    """
+    return _room(spec.shm, None, 1) if spec.shm else _room(SHM, spec.limits.memory, 1)
 
 
 def _mount(target: str, kind: str, source: str, *options: str) -> dict[str, Any]:

@@ -36,6 +36,8 @@ class Request(Struct, frozen=True, kw_only=True):
     :ivar storage: of the contents; empty: ``store/`` beside the plist.
     :ivar hostname: empty for ``corex-<n>``.
     :ivar zerotier: the id of a ZeroTier network; may be empty.
+    :ivar mtu: of its links, in bytes; 0: as is usual.
+    :ivar shm: bytes of ``/dev/shm``; 0: as is usual.
     """
 
     plist: str
@@ -49,6 +51,8 @@ class Request(Struct, frozen=True, kw_only=True):
     links: tuple[Wish, ...] = ()
     ports: tuple[Port, ...] = ()
     zerotier: str = ""
+    mtu: int = 0
+    shm: int = 0
 
     def name(self, number: int) -> str:
         """
@@ -62,4 +66,4 @@ class Request(Struct, frozen=True, kw_only=True):
         """
         if not (self.links or self.ports or self.zerotier):
             return None
-        return Wishes(self.links, self.ports, self.name(number), self.zerotier)
+        return Wishes(self.links, self.ports, self.name(number), self.zerotier, self.mtu)

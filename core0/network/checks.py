@@ -29,6 +29,9 @@ def check_bridge(bridge: Bridge, desired: Desired, kernel: Kernel) -> None:
         raise Refusal(503, f"there are {MOST} bridges already; delete one")
     if bridge.subnet is None:
         return
+    if kernel.no_ipv6 and bridge.subnet.interface.version == 6:
+        text = f"{kernel.no_ipv6}; switch it on, or choose an IPv4 network"
+        raise Refusal(503, f"arguments.network.settings.cidr: {text}")
     if bridge.subnet.start:
         _check_served(desired)
     wanted = bridge.subnet.network

@@ -62,11 +62,13 @@ class Subnet(Struct, frozen=True, kw_only=True):
 class Bridge(Struct, frozen=True, kw_only=True):
     """
     :ivar hwaddr: its MAC address.
+    :ivar mtu: in bytes; 0: the least of its ports.
     """
 
     name: str
     hwaddr: str
     subnet: Subnet | None = None
+    mtu: int = 0
 
 
 class Link(Struct, frozen=True, kw_only=True):
@@ -81,6 +83,7 @@ class Link(Struct, frozen=True, kw_only=True):
     :ivar dhcp: a server of others, behind the bridge, gives it its address, and says what follows.
     :ivar dns: who answers DNS.
     :ivar domain: where names without a dot are looked for; may be empty.
+    :ivar mtu: in bytes; 0: that of the bridge.
     """
 
     container: int
@@ -93,6 +96,7 @@ class Link(Struct, frozen=True, kw_only=True):
     dhcp: bool = False
     dns: tuple[str, ...] = ()
     domain: str = ""
+    mtu: int = 0
 
     @property
     def host_name(self) -> str:

@@ -4,7 +4,7 @@ The network in the kernel, through netlink: how it is, and steps that change it.
 
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,12 @@ IFF_UP = 0x1
 NODAD = 0x02  # IFA_F_NODAD: an IPv6 address that can be used at once, even while nobody is there to ask
 NO_FIGURES = 0x8  # RTEXT_FILTER_SKIP_STATS
 UNICAST = 1  # of routes
+_VERSIONS: dict[int, Version] = {socket.AF_INET: 4, socket.AF_INET6: 6}
 FORWARDING: dict[Version, str] = {4: "ipv4/ip_forward", 6: "ipv6/conf/all/forwarding"}
+# why there is no IPv6
+NO_IPV6 = "the kernel of this host has no IPv6"
+IPV6_OFF = "IPv6 is switched off on this host (sysctl net.ipv6.conf.all.disable_ipv6 is 1)"
+MAIN = 254  # the table of routes that counts
 IGNORED, ADVERTISED, ADVERTISED_ALWAYS = "0", "1", "2"  # of routers' words: never; not by who forwards; even so
 
 
@@ -91,9 +96,12 @@ class Netlink:
         messages = {message["index"]: message for message in self.socket.get_links(ext_mask=NO_FIGURES)}
         names = {index: str(message.get("IFLA_IFNAME")) for index, message in messages.items()}
         links = [_link(message, names, addresses.get(index, [])) for index, message in messages.items()]
-        routes = (_route(message, names) for message in self.socket.get_routes())
+        by_name = {link.name: link for link in links}
+        told = list(self.socket.get_routes())
+        routes = (_route(message, names) for message in told)
         forwarding = frozenset(version for version, path in FORWARDING.items() if _setting(path) not in ("", "0"))
-        return Kernel({link.name: link for link in links}, tuple(route for route in routes if route), forwarding)
+        uplinks = _uplinks(told, {link.index: link.mtu for link in links if link.name != "lo"})
+        return Kernel(by_name, tuple(route for route in routes if route), forwarding, uplinks, why_no_ipv6())
 
     def take(self, steps: Sequence[Step]) -> None:
         """
@@ -123,11 +131,20 @@ class Netlink:
         netlink = self.socket
         if isinstance(step, MakeBridge):
             netlink.link("add", ifname=step.link, kind="bridge", address=step.hwaddr)
+            if step.mtu:
+                # one that was not changed follows the ports
+                for mtu in (step.mtu - 1, step.mtu):
+                    netlink.link("set", index=index_of(step.link), mtu=mtu)
             # who is at it is no router of the host
             _set(f"ipv6/conf/{step.link}/accept_ra", IGNORED)
             _set(f"ipv4/conf/{step.link}/accept_redirects", IGNORED)
         elif isinstance(step, AddAddress):
             flags = NODAD if step.address.version == 6 else 0
+            if step.address.version == 6:
+                reason = why_no_ipv6()
+                if reason:
+                    raise NotTaken(f"cannot {step}: {reason}; switch it on, or use IPv4")
+                allow_ipv6(step.link)
             where = {"address": str(step.address.ip), "prefixlen": step.address.network.prefixlen}
             netlink.addr("replace", index=index_of(step.link), flags=flags, **where)
         elif isinstance(step, BringUp):
@@ -224,6 +241,43 @@ def _route(message: Any, names: dict[int, str]) -> tuple[Network, str] | None:
         return None
     network = ip_network(f"{target}/{message['dst_len']}", strict=False)
     return None if network.is_link_local or network.is_multicast else (network, names.get(message.get("RTA_OIF"), ""))
+
+
+def _uplinks(messages: Iterable[Any], mtus: Mapping[int, int]) -> dict[Version, int]:
+    """
+    Of the default routes those that count, by the version of IP: how long packets may be.
+
+    :param mtus: of links, by their numbers.
+    """
+    found: dict[Version, tuple[int, int]] = {}
+    for message in messages:
+        table = message.get("RTA_TABLE") or message["table"]
+        version = _VERSIONS.get(message["family"])
+        if message["type"] != UNICAST or message["dst_len"] or table != MAIN or version is None:
+            continue
+        hops = [message.get("RTA_OIF"), *(hop.get("oif") for hop in message.get("RTA_MULTIPATH") or ())]
+        metrics = message.get("RTA_METRICS")
+        own = metrics.get("RTAX_MTU") if metrics is not None else None
+        sizes = [mtus[hop] for hop in hops if hop in mtus]
+        if sizes:
+            route = message.get("RTA_PRIORITY") or 0, min([*sizes, *([own] if own else [])])
+            found[version] = min(route, found.get(version, route))
+    return {version: mtu for version, (_, mtu) in found.items()}
+
+
+def why_no_ipv6() -> str:
+    """
+    Empty if there is IPv6.
+    """
+    off = _setting("ipv6/conf/all/disable_ipv6")
+    return NO_IPV6 if not off else IPV6_OFF if off != "0" else ""
+
+
+def allow_ipv6(link: str) -> None:
+    """
+    Let a link have IPv6 addresses, even where new links have none by default.
+    """
+    _set(f"ipv6/conf/{link}/disable_ipv6", "0")
 
 
 def _forward(version: Version) -> None:

@@ -13,11 +13,12 @@ from core0.errors import Refusal
 from core0.messages import shown
 from core0.network.desired import Bridge, Desired, Interface, Ip, Link, Subnet
 from core0.network.dnsmasq import hands_out
-from core0.network.kernel import NODAD, Netlink, NotTaken, has_link, index_of, tried
+from core0.network.kernel import NO_IPV6, NODAD, Netlink, NotTaken, allow_ipv6, has_link, index_of, tried
+from core0.network.mtu import link_mtu
 from core0.network.names import LONGEST, hwaddr_of, is_hostname, new_hwaddr
 from core0.network.namespaces import within
 from core0.network.plan import Kernel, KernelLink
-from core0.network.wishes import GIVEN, Wish
+from core0.network.wishes import GIVEN, Wish, Wishes
 
 FAMILIES = {4: 2, 6: 10}  # AF_INET, AF_INET6
 METRIC = 100  # of a container's first default route; each further one is behind those before it
@@ -25,10 +26,18 @@ MOST = 64  # links of a container
 
 
 def links_of(
-    container: int, hostname: str, wishes: Sequence[Wish], desired: Desired, kernel: Kernel, leased: Collection[Ip]
+    container: int,
+    asked: Wishes,
+    wishes: Sequence[Wish],
+    desired: Desired,
+    kernel: Kernel,
+    leased: Collection[Ip],
 ) -> list[Link]:
     """
     What is made of wishes.
+
+    :param asked: all that the container is to have.
+    :param wishes: its links.
 
     :param leased: addresses that bridges have handed out to others.
     :raises Refusal: 404, there is no such bridge; 400, an address is wrong; 409, it is somebody's.
@@ -44,6 +53,10 @@ def links_of(
         bridge = desired.bridge(wish.bridge) or Bridge(name=wish.bridge, hwaddr=known.hwaddr)
         taken = desired.with_links(found)
         interface = _address(field, wish, bridge, taken, known, leased)
+        if interface is not None and interface.version == 6 and kernel.no_ipv6 == NO_IPV6:
+            raise Refusal(503, f"{field}: {NO_IPV6}; choose an IPv4 address")
+        ours = desired.bridge(wish.bridge) is not None
+        leads_out = ours and bool(asked.ports or (bridge.subnet is not None and bridge.subnet.nat))
         link = Link(
             container=container,
             index=index,
@@ -51,8 +64,9 @@ def links_of(
             hwaddr=hwaddr_of(f"{wish.bridge} {interface.ip}") if interface is not None else new_hwaddr(),
             address=str(interface) if interface is not None else "",
             gateway=_gateway(interface, bridge, known) if interface is not None else "",
-            hostname=hostname if is_hostname(hostname) else "",
+            hostname=asked.hostname if is_hostname(asked.hostname) else "",
             dhcp=wish.address == GIVEN and not hands_out(bridge),
+            mtu=link_mtu(asked.mtu, bridge, known, interface, kernel, leads_out=leads_out),
         )
         if len(link.host_name) > LONGEST or link.host_name in kernel.links:
             raise Refusal(409, f"{field}: there is a link {link.host_name} already; remove it")
@@ -193,9 +207,20 @@ def plug(netlink: Netlink, link: Link, namespace: int, manner: Manner) -> None:
 
 def _plug(netlink: Netlink, link: Link, namespace: int, manner: Manner) -> None:
     where = f"connect container {link.container} to {link.bridge}"
+    try:
+        _plug(netlink, link, namespace, manner, where)
+    except NotTaken as error:
+        if has_link(link.bridge):
+            raise
+        # the kernel speaks of an argument that is not valid, or of a device that it does not know
+        text = "somebody has removed the bridge meanwhile; make it again (bridge.create), or choose another one"
+        raise NotTaken(f"cannot {where}: {text}") from error
+
+
+def _plug(netlink: Netlink, link: Link, namespace: int, manner: Manner, where: str) -> None:
     bridge = tried(where, index_of, link.bridge)
     (known,) = tried(where, netlink.socket.link, "get", index=bridge)
-    mtu = known.get("IFLA_MTU")
+    mtu = link.mtu or known.get("IFLA_MTU")
     inner = {"ifname": link.inside_name, "net_ns_fd": namespace, "address": link.hwaddr, "mtu": mtu}
     tried(where, netlink.socket.link, "add", ifname=link.host_name, kind="veth", mtu=mtu, peer=inner)
     try:
@@ -234,6 +259,8 @@ def _set_up(link: Link, *, several: bool) -> None:
         address, index = ip_interface(link.address), index_of(link.inside_name)
         where = {"address": str(address.ip), "prefixlen": address.network.prefixlen}
         flags = NODAD if address.version == 6 else 0
+        if address.version == 6:
+            allow_ipv6(link.inside_name)
         tried(f"give {link.inside_name} the address {address}", netlink.addr, "add", index=index, flags=flags, **where)
         if not link.gateway:
             return

@@ -55,14 +55,15 @@ class Networks:
         """
         await self._picture.stop()
 
-    async def create(self, name: str, hwaddr: str, subnet: Subnet | None) -> None:
+    async def create(self, name: str, hwaddr: str, subnet: Subnet | None, mtu: int = 0) -> None:
         """
         See :class:`core0.interfaces.INetworks`.
 
         :param hwaddr: its MAC address; empty: a new one.
+        :param mtu: in bytes; 0: the least of its ports.
         """
         async with self._lock:
-            await to_the_end(self._create(Bridge(name=name, hwaddr=hwaddr or new_hwaddr(), subnet=subnet)))
+            await to_the_end(self._create(Bridge(name=name, hwaddr=hwaddr or new_hwaddr(), subnet=subnet, mtu=mtu)))
 
     async def _create(self, bridge: Bridge) -> None:
         with refusals():
@@ -132,7 +133,7 @@ class Networks:
         for bridge in desired.bridges:
             if hands_out(bridge) and any(wish.bridge == bridge.name for wish in wished):
                 leased |= set(await self._helpers.leases(bridge.name))
-        links = links_of(container, wishes.hostname, wished, desired, kernel, leased)
+        links = links_of(container, wishes, wished, desired, kernel, leased)
         forwards = forwards_of(container, wishes.ports, links)
         await self._in_thread(check_free, forwards, desired)
         return desired.with_links(links).with_forwards(forwards)

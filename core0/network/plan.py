@@ -36,11 +36,16 @@ class KernelLink:
 class Kernel:
     """
     All links, the networks that are routed to with the links that they are behind, and what is forwarded.
+
+    :ivar uplinks: the longest packets, in bytes, that may leave by the default routes.
+    :ivar no_ipv6: why there is no IPv6; empty if there is.
     """
 
     links: Mapping[str, KernelLink] = field(default_factory=dict)
     routes: tuple[tuple[Network, str], ...] = ()
     forwarding: frozenset[Version] = frozenset()
+    uplinks: Mapping[Version, int] = field(default_factory=dict)
+    no_ipv6: str = ""
 
     def ports(self, bridge: str) -> list[str]:
         """
@@ -53,10 +58,13 @@ class Kernel:
 class MakeBridge:
     """
     A bridge without anything.
+
+    :ivar mtu: 0 for the least of its ports.
     """
 
     link: str
     hwaddr: str
+    mtu: int = 0
 
     def __str__(self) -> str:
         return f"make the bridge {self.link}"
@@ -211,7 +219,7 @@ def strangers(desired: Desired, kernel: Kernel) -> list[str]:
 
 def _bridge(bridge: Bridge, found: KernelLink | None) -> Iterator[Step]:
     if found is None:
-        yield MakeBridge(bridge.name, bridge.hwaddr)
+        yield MakeBridge(bridge.name, bridge.hwaddr, bridge.mtu)
     elif found.kind != "bridge":
         return  # somebody has made something else of that name: it is not touched
     if bridge.subnet is not None and (found is None or bridge.subnet.interface not in found.addresses):

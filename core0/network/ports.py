@@ -170,7 +170,11 @@ def _check_unused(forward: Forward, field: str) -> None:
     """
     ipv6 = forward.ip.version == 6
     kind = socket.SOCK_STREAM if forward.protocol == "tcp" else socket.SOCK_DGRAM
-    with socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, kind | socket.SOCK_CLOEXEC) as tried:
+    try:
+        found = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, kind | socket.SOCK_CLOEXEC)
+    except OSError as error:
+        raise Refusal(503, f"{field} cannot be looked at: {os.strerror(error.errno or 0).lower()}") from error
+    with found as tried:
         if ipv6:
             tried.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if forward.protocol == "tcp":

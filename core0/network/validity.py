@@ -9,6 +9,7 @@ from core0.network import subnets
 from core0.network.desired import Bridge, Desired, Forward, Link
 from core0.network.host_lease import is_domain
 from core0.network.links import MOST as MOST_LINKS
+from core0.network.mtu import check_mtu
 from core0.network.names import check_hwaddr, check_name, is_hostname, is_plain
 from core0.network.ports import LAST
 
@@ -43,6 +44,7 @@ def _bridge(bridge: Bridge) -> None:
     if check_hwaddr(bridge.hwaddr) != bridge.hwaddr:
         raise ValueError(f"expected a MAC address in lower case, got {shown(bridge.hwaddr)}")
     subnet = bridge.subnet
+    _mtu(bridge.mtu)
     if subnet is None:
         return
     if not is_plain(bridge.name):
@@ -55,7 +57,13 @@ def _bridge(bridge: Bridge) -> None:
         raise ValueError(f"expected addresses such as {made}, got {subnet}")
 
 
+def _mtu(mtu: int) -> None:
+    if mtu:
+        check_mtu(mtu, ipv6=False)
+
+
 def _link(link: Link) -> None:
+    _mtu(link.mtu)
     check_name(link.bridge)
     check_hwaddr(link.hwaddr)
     if not 1 <= link.container <= LARGEST or not 0 <= link.index < MOST_LINKS:

@@ -55,12 +55,14 @@ class Wishes:
 
     :ivar hostname: under which its neighbours find it.
     :ivar zerotier: the id of a ZeroTier network; empty: none.
+    :ivar mtu: of its links, in bytes; 0: as is usual.
     """
 
     links: Sequence[Wish] = ()
     ports: Sequence[Port] = ()
     hostname: str = ""
     zerotier: str = ""
+    mtu: int = 0
 
     @property
     def uplink(self) -> bool:

@@ -12,7 +12,7 @@ from core0.network.desired import Desired, Link
 from core0.network.dnsmasq import arguments, files, leased
 from core0.network.links import free_address, links_of
 from core0.network.plan import Kernel, KernelLink
-from core0.network.wishes import Wish
+from core0.network.wishes import Wish, Wishes
 from tests.unit.network import BARE, BR0, LINK, MAC, SERVED
 
 KERNEL = Kernel({name: KernelLink(name, 1, kind="bridge") for name in ("br0", "br9", "bare", "other")})
@@ -28,7 +28,7 @@ class LinkTests(SynchronousTestCase):
         """
         The links of container 5.
         """
-        return links_of(5, "five", wishes, desired, KERNEL, {ip_address(each) for each in leased})
+        return links_of(5, Wishes(hostname="five"), wishes, desired, KERNEL, {ip_address(each) for each in leased})
 
     def test_forms(self) -> None:
         """
