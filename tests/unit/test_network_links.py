@@ -2,18 +2,20 @@
 The links that containers get, and what the program that serves a bridge is told of them.
 """
 
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
+from typing import Any
 
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from core0.errors import Refusal
-from core0.network.desired import Desired, Link
+from core0.network.desired import Bridge, Desired, Link
 from core0.network.dnsmasq import arguments, files, leased
 from core0.network.links import free_address, links_of
+from core0.network.mtu import link_mtu
 from core0.network.plan import Kernel, KernelLink
 from core0.network.wishes import Wish, Wishes
-from tests.unit.network import BARE, BR0, LINK, MAC, SERVED
+from tests.unit.network import BARE, BR0, BR6, LINK, MAC, SERVED
 
 KERNEL = Kernel({name: KernelLink(name, 1, kind="bridge") for name in ("br0", "br9", "bare", "other")})
 DESIRED = Desired(bridges=(BR0, SERVED, BARE))
@@ -122,3 +124,48 @@ class DnsmasqTests(SynchronousTestCase):
         )
         expected = {ip_address("10.9.0.11"): "02:00:00:00:00:aa", ip_address("fd09::5"): ""}
         self.assertEqual(expected, leased(text))
+
+
+class MtuTests(SynchronousTestCase):
+    """
+    How long packets of a link may be.
+    """
+
+    def mtu(self, bridge: Bridge, asked: int = 0, *, known: int = 1500, ports: int = 0, **more: Any) -> int:
+        """
+        Of a link to a bridge that has as many others.
+        """
+        own = KernelLink(bridge.name, 2, kind="bridge", mtu=known)
+        others = [KernelLink(f"c{number}v0", 10 + number, kind="veth", master=bridge.name) for number in range(ports)]
+        kernel = Kernel({link.name: link for link in (own, *others)}, uplinks={4: 1400, 6: 1200})
+        return link_mtu(asked, bridge, own, ip_interface("10.7.0.2/24"), kernel, **{"leads_out": True, **more})
+
+    def test_usual(self) -> None:
+        """
+        That of the uplink for what leads out, unless the bridge has one of its own or neighbours with less.
+        """
+        self.assertEqual(1400, self.mtu(BR0))
+        self.assertEqual(1400, self.mtu(BR0, known=1280))
+        self.assertEqual(1280, self.mtu(BR0, known=1280, ports=1))
+        self.assertEqual(0, self.mtu(BR0, leads_out=False))
+        self.assertEqual(0, self.mtu(replace(BR0, mtu=1300), known=1300))
+
+    def test_asked(self) -> None:
+        """
+        What is asked for counts, but not more than what the bridge can carry.
+        """
+        self.assertEqual(9000, self.mtu(BR0, 9000))
+        self.assertEqual(1300, self.mtu(replace(BR0, mtu=1300), 1300, known=1300))
+        for asked, bridge, ports in ((1501, BR0, 1), (1501, replace(BR0, mtu=1500), 0), (100, BR0, 0)):
+            error = self.assertRaises(Refusal, self.mtu, bridge, asked, ports=ports)
+            self.assertTrue(str(error).startswith("arguments.network.mtu: expected"), error)
+
+    def test_ipv6(self) -> None:
+        """
+        With an IPv6 address it is never so short that the kernel would take the address away.
+        """
+        known = KernelLink("br6", 2, kind="bridge")
+        kernel = Kernel({"br6": known}, uplinks={6: 1200})
+        found = link_mtu(0, BR6, known, ip_interface("fd07::2/64"), kernel, leads_out=True)
+        self.assertEqual(1280, found)
+        self.assertRaises(Refusal, link_mtu, 1279, BR6, known, ip_interface("fd07::2/64"), kernel, leads_out=True)
