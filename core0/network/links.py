@@ -207,17 +207,6 @@ def plug(netlink: Netlink, link: Link, namespace: int, manner: Manner) -> None:
 
 def _plug(netlink: Netlink, link: Link, namespace: int, manner: Manner) -> None:
     where = f"connect container {link.container} to {link.bridge}"
-    try:
-        _plug(netlink, link, namespace, manner, where)
-    except NotTaken as error:
-        if has_link(link.bridge):
-            raise
-        # the kernel speaks of an argument that is not valid, or of a device that it does not know
-        text = "somebody has removed the bridge meanwhile; make it again (bridge.create), or choose another one"
-        raise NotTaken(f"cannot {where}: {text}") from error
-
-
-def _plug(netlink: Netlink, link: Link, namespace: int, manner: Manner, where: str) -> None:
     bridge = tried(where, index_of, link.bridge)
     (known,) = tried(where, netlink.socket.link, "get", index=bridge)
     mtu = link.mtu or known.get("IFLA_MTU")

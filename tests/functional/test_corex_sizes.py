@@ -230,7 +230,7 @@ class BridgeTests(NetworkTestCase):
         self.host.ip("link", "add", "br5", "type", "bridge")
         script, namespace = textwrap.dedent(GOES), f"/proc/{container.pid}/ns/net"
         said = self.host.run(sys.executable, "-P", "-c", script, namespace).splitlines()
-        text = "cannot connect container 2 to br5: somebody has removed the bridge meanwhile"
+        text = "cannot connect container 2 to br5: the bridge was removed meanwhile"
         self.assertEqual(["False", "False"], said[1::2])
         for line in said[::2]:
             self.assertIn(text, line)
