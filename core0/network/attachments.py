@@ -69,6 +69,15 @@ class Attachments:
         """
         Go on with what a core0 before this one has given a container that lives. What cannot be is logged.
         """
+        links = Deferred.fromCoroutine(self._recover_links(container, namespace, wishes))
+        links.addErrback(self._failed)
+        if self._networks.recovered.happened:
+            await links
+        if wishes.zerotier:
+            await self._zerotiers.recover(container, wishes.zerotier, namespace, home)
+
+    async def _recover_links(self, container: int, namespace: str, wishes: Wishes) -> None:
+        await self._networks.recovered.wait()
         try:
             await self._networks.mend(container, namespace)
         except Refusal as error:
@@ -77,8 +86,6 @@ class Attachments:
         asked = _asked(self._networks.attached(container).links, wishes)
         if asked:
             self._leases.adopt(container, namespace, asked)
-        if wishes.zerotier:
-            await self._zerotiers.recover(container, wishes.zerotier, namespace, home)
 
     async def detach(self, container: int, home: str = "") -> None:
         """

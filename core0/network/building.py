@@ -27,4 +27,4 @@ def build(
     helpers = Helpers(reactor, in_thread, reaper, surroundings, os.path.join(state_dir, FOLDER))
     firewall = Firewall(reactor, in_thread, reaper, surroundings)
     picture = Picture(in_thread, firewall, helpers, Store(state_dir))
-    return Networks(in_thread, picture, helpers, subnet=subnet)
+    return Networks(reactor, in_thread, picture, helpers, subnet=subnet)

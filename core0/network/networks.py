@@ -5,9 +5,13 @@ wholly, or leaves everything as it was.
 
 from collections.abc import Collection
 
-from twisted.internet.defer import DeferredLock
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from core0.errors import Refusal
 from core0.host_interfaces import INetworks
 from core0.interfaces import ThreadRunner
 from core0.network.attached import Attached, attached
@@ -25,34 +29,76 @@ from core0.network.plan import Kernel
 from core0.network.ports import check_free, forwards_of
 from core0.network.refusals import refusals
 from core0.network.wishes import Wish, Wishes
-from core0.waiting import to_the_end
+from core0.waiting import Occurrence, pause, to_the_end
+
+FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds between attempts to read what was desired
 
 
 @implementer(INetworks)
 class Networks:
     """
     :param in_thread: calls in a thread.
+    :ivar recovered: what was desired is known.
     :param subnet: the network of the bridge that is made for ports, if containers have no other.
     """
 
-    def __init__(self, in_thread: ThreadRunner, picture: Picture, helpers: Helpers, *, subnet: str) -> None:
+    _log = Logger()
+
+    def __init__(
+        self, clock: IReactorTime, in_thread: ThreadRunner, picture: Picture, helpers: Helpers, *, subnet: str
+    ) -> None:
+        self._clock = clock
         self._in_thread = in_thread
+        self._detached: set[int] = set()
+        self._recovering: Deferred[None] | None = None
+        self.recovered: Occurrence[None] = Occurrence()
         self._picture = picture
         self._helpers = helpers
         self._subnet = subnet
         self._lock = DeferredLock()
 
-    async def recover(self, containers: Collection[int]) -> None:
+    async def recover(self, containers: Collection[int] | None) -> None:
         """
-        See :meth:`core0.network.picture.Picture.recover`.
+        See :meth:`core0.network.picture.Picture.recover`. What cannot be read is tried again until it can.
         """
+        await self._recover(containers)
+        if self._picture.unread:
+            text = "{reason}; trying again; until then networks cannot be changed"
+            self._log.critical(text, reason=self._picture.unread)
+            self._recovering = Deferred.fromCoroutine(self._recover_later(containers))
+            self._recovering.addErrback(self._failed)
+
+    async def _recover(self, containers: Collection[int] | None) -> None:
         async with self._lock:
-            await self._picture.recover(containers)
+            there = None if containers is None else set(containers) - self._detached
+            await self._picture.recover(there)
+        if self._picture.unread:
+            return
+        for number in self._detached:
+            try:
+                await self.detach(number)
+            except Refusal as error:
+                self._log.error("something is left of container {number}: {error}", number=number, error=error)
+        self.recovered.happen(None)
+
+    async def _recover_later(self, containers: Collection[int] | None) -> None:
+        wait = FIRST_WAIT
+        while self._picture.unread:
+            await pause(self._clock, wait)
+            wait = min(wait * 2, LONGEST_WAIT)
+            await self._recover(containers)
+        self._log.info("networks can be changed again")
+
+    def _failed(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self._log.failure("cannot recover the networks", failure)
 
     async def stop(self) -> None:
         """
         Look after it no more. All that containers need stays as it is.
         """
+        if self._recovering is not None:
+            self._recovering.cancel()
         await self._picture.stop()
 
     async def create(self, name: str, hwaddr: str, subnet: Subnet | None, mtu: int = 0) -> None:
@@ -67,6 +113,7 @@ class Networks:
 
     async def _create(self, bridge: Bridge) -> None:
         with refusals():
+            self._picture.known()
             desired, kernel = self._picture.desired, await self._picture.look()
             check_bridge(bridge, desired, kernel)
             await self._picture.more(desired.with_bridge(bridge), kernel)
@@ -88,6 +135,7 @@ class Networks:
 
     async def _delete(self, name: str) -> None:
         with refusals():
+            self._picture.known()
             desired, kernel = self._picture.desired, await self._picture.look()
             check_removal(name, desired, kernel)
             await self._picture.less(desired.without_bridge(name), kernel, name)
@@ -124,6 +172,7 @@ class Networks:
         """
         What is desired once a container has what it is to have.
         """
+        self._picture.known()
         desired, wished = self._picture.desired, wishes.links
         if wishes.uplink:
             field = "arguments.port" if wishes.ports else "arguments.network.zerotier"
@@ -173,6 +222,9 @@ class Networks:
             await to_the_end(self._detach(container))
 
     async def _detach(self, container: int) -> None:
+        if self._picture.unread:
+            self._detached.add(container)  # as soon as it is known what that takes
+            return
         after = self._picture.desired.without_container(container)
         if after != self._picture.desired:
             with refusals():

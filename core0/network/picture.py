@@ -16,7 +16,7 @@ from core0.network.kernel import Netlink, NotTaken
 from core0.network.links import Manner, plug_all
 from core0.network.nft import Firewall, NotRuled
 from core0.network.plan import Kernel, Remove, Step, difference, late, strangers, withdrawal
-from core0.network.store import Store
+from core0.network.store import FILE, Store, Unread
 
 WRONG = "the network is not as it was"
 
@@ -29,6 +29,7 @@ class Picture:
     :param in_thread: calls in a thread that is always the same one.
     :ivar desired: what it is now.
     :ivar missing: ends of links of containers that were not there when core0 started.
+    :ivar unread: why what is desired is not known; empty if it is.
     """
 
     _log = Logger()
@@ -42,6 +43,7 @@ class Picture:
         self._claim = Claim(store.folder)
         self.desired = Desired()
         self.missing: set[str] = set()
+        self.unread = ""
 
     async def look(self) -> Kernel:
         """
@@ -49,13 +51,31 @@ class Picture:
         """
         return await self._in_thread(self._netlink.look)
 
-    async def recover(self, containers: Collection[int]) -> None:
+    def known(self) -> None:
         """
-        Have again what was desired before. What cannot be is logged. Without anything desired nothing is touched.
+        :raises Unread: what is desired is not known, so nothing can be made of it.
+        """
+        if self.unread:
+            raise Unread(f"the networks cannot be changed now: {self.unread}; core0 goes on trying to read it")
 
-        :param containers: those that there may be; links and ports of all others are not desired any more.
+    def _own(self) -> None:
+        self.known()
+        self._claim.take()
+
+    async def recover(self, containers: Collection[int] | None) -> None:
         """
-        before = await self._in_thread(self._store.load)
+        Have again what was desired before. What cannot be is logged. Without anything desired nothing is touched. As
+        long as that cannot be read nothing is touched either, and ``unread`` says why.
+
+        :param containers: those that there may be; links and ports of all others are not desired any more. None: it is
+            not known which there are.
+        """
+        try:
+            before = await self._in_thread(self._store.load)
+        except OSError as error:
+            self.unread = f"cannot read {error.filename or FILE}: {error.strerror}"
+            return
+        self.unread = ""
         if before is None:
             return
         self.desired = before
@@ -67,7 +87,7 @@ class Picture:
             return
         after = before
         for number in {each.container for each in before.links} | {each.container for each in before.forwards}:
-            if number not in containers:
+            if containers is not None and number not in containers:
                 after = after.without_container(number)
         last = await self._recover_links(before, after)
         after = self.desired
@@ -130,7 +150,7 @@ class Picture:
 
         :param links: those that are new, of the container with this namespace.
         """
-        self._claim.take()
+        self._own()
         before, steps, last = self.desired, difference(after, kernel), late(after, kernel)
         manner = Manner(back=after.forwards != before.forwards, several=len(links) > 1)
         # first: a core0 that is killed meanwhile makes it complete when it starts again
@@ -157,7 +177,7 @@ class Picture:
 
         :param bridge: one that goes, even if somebody else has made it.
         """
-        self._claim.take()
+        self._own()
         before = self.desired
         steps: list[Step] = list(withdrawal(before, after, kernel))
         if bridge in kernel.links and Remove(bridge) not in steps:
@@ -178,7 +198,7 @@ class Picture:
         """
         Have less for good. Whatever fails: the rest goes, and what is left is nothing that is desired.
         """
-        self._claim.take()
+        self._own()
         before, self.desired = self.desired, after
         failed: list[BaseException] = []
         for work in (
@@ -201,6 +221,7 @@ class Picture:
         """
         Write down what has come to be by itself.
         """
+        self.known()
         if after != self.desired:
             await self._in_thread(self._store.save, after)
             self.desired = after

@@ -11,7 +11,7 @@ from core0.network.claim import NotOurs
 from core0.network.helper import NotServed
 from core0.network.kernel import NotTaken
 from core0.network.nft import NotRuled
-from core0.network.store import FILE
+from core0.network.store import FILE, Unread
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def refusals() -> Iterator[None]:
     """
     try:
         yield
-    except (NotTaken, NotRuled, NotServed, NotOurs) as error:
+    except (NotTaken, NotRuled, NotServed, NotOurs, Unread) as error:
         raise Refusal(503, str(error)) from error
     except OSError as error:
         raise Refusal(503, f"cannot write {FILE}: {os.strerror(error.errno or 0).lower()}") from error

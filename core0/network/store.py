@@ -2,16 +2,24 @@
 What is desired, on disk: it survives core0 and the machine. All functions block; they are called in a thread.
 """
 
+import errno
 import os
 
 from twisted.logger import Logger
 
 from core0.durable import sync_names
+from core0.errors import Core0Error
 from core0.network.desired import Desired, decode, encode
 from core0.network.validity import check
 
 FILE = "network.json"
 LARGEST = 64 << 20  # bytes
+
+
+class Unread(Core0Error):
+    """
+    What is desired is not known as long as its file cannot be read; the text says why.
+    """
 
 
 class Store:
@@ -28,24 +36,35 @@ class Store:
 
     def load(self) -> Desired | None:
         """
-        None if nothing was ever desired. A file that cannot be used is put aside, and nothing is desired any more.
+        None if nothing was ever desired. A file that was read whole and cannot be used is put aside, and nothing is
+        desired any more.
+
+        :raises OSError: it cannot be read, or put aside, now: what is desired is not known, and it is to be left alone.
         """
         try:
-            with open(self._path, "rb") as file:
-                desired = decode(file.read(LARGEST))
-            check(desired)
-            return desired
+            text = self._read()
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, RecursionError) as error:
+        try:
+            desired = decode(text)
+            check(desired)
+            return desired
+        except (ValueError, RecursionError) as error:
             aside = f"{self._path}.broken"
-            text = "nothing is known of the network any more: {path}: {error}; it is {aside} now"
-            self._log.critical(text, path=self._path, error=error, aside=aside)
-            try:
-                os.replace(self._path, aside)
-            except OSError as failure:
-                self._log.error("{path} is still there: {failure}", path=self._path, failure=failure)
+            os.replace(self._path, aside)
+            said = "cannot use {path}: {error}; starting with no networks; the file is {aside} now"
+            self._log.critical(said, path=self._path, error=error, aside=aside)
             return Desired()
+
+    def _read(self) -> bytes:
+        try:
+            with open(self._path, "rb") as file:
+                text = file.read(LARGEST + 1)
+        except MemoryError as error:
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM), self._path) from error
+        if len(text) > LARGEST:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), self._path)
+        return text
 
     def save(self, desired: Desired) -> None:
         """

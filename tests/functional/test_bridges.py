@@ -2,8 +2,10 @@
 Bridges, as clients ask a running core0 for them: on a host that is a namespace of its own.
 """
 
+import json
 from typing import Any
 
+from tests.daemon import eventually
 from tests.functional.network_shared import Connected, Driver, NetworkTestCase, Refused, helpers
 from tests.functional.shared import answer_of
 
@@ -207,3 +209,29 @@ class BridgeTests(BridgeTestCase):
         self.assertEqual(({}, []), (helpers(self.daemon.state), self.host.tables()))
         self.do("bridge.delete", name="br0")
         self.do("bridge.create", name="br0", network=served)
+
+    def test_cannot_be_read(self) -> None:
+        """
+        As long as its file of the network cannot be read core0 runs, changes nothing of it and says why; once it can be
+        read all is as it was.
+        """
+        served = {"mode": "dnsmasq", "nat": True, "settings": {"cidr": "10.7.0.1/24"}}
+        self.do("bridge.create", name="br0", network=served)
+        self.daemon.stop()
+        path = self.daemon.state / "network.json"
+        text = path.read_text()
+        path.rename(path.with_name("aside"))
+        path.mkdir()
+        self.daemon.start()
+        self.assertEqual(["br0"], self.do("bridge.list"))
+        for command, arguments in (("bridge.create", {"name": "br1"}), ("bridge.delete", {"name": "br0"})):
+            self.refused(503, f"cannot read {path}: Is a directory", command, **arguments)
+        path.rmdir()
+        path.with_name("aside").rename(path)
+        eventually(lambda: self.daemon.run_command("bridge.create", {"name": "br1"})["code"] == 0, "it is read")
+        self.assertEqual(["br0", "br1"], self.do("bridge.list"))
+        self.assertIn('"br0"', path.read_text())
+        self.assertFalse(path.with_name("network.json.broken").exists())
+        self.do("bridge.delete", name="br1")
+        self.assertEqual(json.loads(text), json.loads(path.read_text()))
+        self.assertEqual({"br0"}, set(helpers(self.daemon.state)))

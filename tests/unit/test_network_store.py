@@ -2,6 +2,8 @@
 What is desired of the network, on disk, and edited by hand.
 """
 
+import builtins
+import errno
 import os
 import shutil
 import tempfile
@@ -13,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from core0.network import store
 from core0.network.desired import Desired, decode, encode
 from core0.network.store import FILE, Store
 from core0.network.validity import check
+from tests.faults import STORAGE, Fault, below, os_error
 from tests.unit.network import ALL, BR0, MAC
 
 # where somebody has put something else: the way to it, and what
@@ -126,3 +130,52 @@ class StoreTests(SynchronousTestCase):
         """
         check(decode(encode(ALL)))
         self.assertIn(MAC, encode(ALL).decode())
+
+    def test_cannot_be_read(self) -> None:
+        """
+        A disk that fails, or core0 without a descriptor or memory, is no file that is broken: it stays where it is.
+        """
+        self.store.save(ALL)
+        for error in (*STORAGE, MemoryError()):
+            fault = Fault(self, builtins, "open", error, times=1, where=below(self.folder))
+            self.assertRaises(OSError, self.store.load)
+            fault.mend()
+            self.assertEqual([FILE], os.listdir(self.folder))
+            self.assertEqual((1, ALL), (fault.failed, self.store.load()))
+
+    def test_cannot_be_put_aside(self) -> None:
+        """
+        A broken file that cannot be put aside is not overwritten either.
+        """
+        (self.folder / FILE).write_text("{")
+        fault = Fault(self, os, "replace", os_error(errno.EROFS))
+        self.assertRaises(OSError, self.store.load)
+        fault.mend()
+        self.assertEqual("{", (self.folder / FILE).read_text())
+        self.assertEqual(Desired(), self.store.load())
+
+    def test_too_large(self) -> None:
+        """
+        What was not read whole is not taken for broken.
+        """
+        self.patch(store, "LARGEST", 10)
+        self.store.save(ALL)
+        self.assertRaises(OSError, self.store.load)
+        self.assertEqual([FILE], os.listdir(self.folder))
+
+    def test_cannot_be_written(self) -> None:
+        """
+        Whichever step of writing fails: what was there before is there, or what is new, and nothing half.
+        """
+        before = Desired(bridges=(BR0,))
+        for name in ("unlink", "link", "open", "fsync", "replace"):
+            for error in STORAGE:
+                self.store.save(before)
+                fault = Fault(self, os, name, error, times=1)
+                try:
+                    self.store.save(ALL)
+                except OSError:
+                    pass
+                fault.mend()
+                self.assertEqual(1, fault.failed, name)
+                self.assertIn(self.store.load(), (before, ALL), name)
