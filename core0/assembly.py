@@ -101,16 +101,16 @@ class Assembly:
             ground.surroundings,
             self.undo,
         )
-        records = await housing.records()
+        found = await housing.find()
         await self._serve(ground)
         ways_out = self._ways_out(ground)
         networks = self._networks(ground)
         attachments = self._attachments(ground, networks)
         containers = housing.containers(self.store, Journal(ways_out.writer, self.files), attachments)
-        await housing.open_again(records)
+        await housing.open_again(found)
         marks = await ways_out.ledger.marks()
-        await networks.recover([record.number for record in records])
-        await containers.recover(records, marks)
+        await networks.recover(found.numbers)
+        await containers.recover(found, marks)
         if self._terminate:
             self.undo.append(containers.terminate_all)
         host, registry = self._host(ground, ways_out, containers, networks)

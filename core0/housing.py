@@ -18,7 +18,7 @@ from core0.containers.nursery import Nursery
 from core0.containers.probe import Runtimes
 from core0.containers.programs import Programs
 from core0.containers.runtime import Runner
-from core0.containers.shelf import Record, Shelf
+from core0.containers.shelf import Found, Shelf
 from core0.corex_settings import Settings
 from core0.images.images import Images
 from core0.images.store import FOLDER
@@ -73,22 +73,22 @@ class Housing:
         self._lines = Lines(reactor, reaper, surroundings, corex_server_settings(config))
         self.shelf = Shelf(os.path.join(config.core.state_dir, "containers"))
 
-    async def open_again(self, records: list[Record]) -> None:
+    async def open_again(self, found: Found) -> None:
         """
         The server that living containers are waiting for; without any, what is left of one is ended.
         """
-        for record in records:
+        for record in found.records:
             await self._lines.users.admit(record.number, record.secret)  # before it starts
-        if records:
+        if found.records or found.unknown:
             await self._lines.open()
         else:
             await self._lines.server.sweep()
 
-    async def records(self) -> list[Record]:
+    async def find(self) -> Found:
         """
         What a core0 before this one knew of its containers.
         """
-        return await self._in_thread(self.shelf.records)
+        return await self._in_thread(self.shelf.find)
 
     async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         return await in_pool(self._reactor, self._pool, work, *arguments)

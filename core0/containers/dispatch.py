@@ -2,7 +2,7 @@
 Sending commands into containers: written down first, many at a time, so that none is lost and none runs twice.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -56,15 +56,17 @@ class Dispatcher:
         self._waiting: list[_Waiting] = []
         self._numbers = Numbers(house.reactor)
 
-    async def recover(self, containers: Mapping[int, Container]) -> None:
+    async def recover(self, containers: Mapping[int, Container], held: Callable[[int], bool]) -> None:
         """
         Learn what a core0 before this one had sent, or was about to; what no container is left for is answered here.
+
+        :param held: whether what is for a container is left for another time.
         """
         self._numbers.after(await self._house.dispatched.highest())
         async for entries in self._house.dispatched.taken():
             self._numbers.after(entries[-1].seq)
             found = [self._read(entry) for entry in entries]
-            errands = [each for each in found if each is not None]
+            errands = [each for each in found if each is not None and not held(each[0])]
             granted = await self._house.dispatched.claim(_claims(entries, errands))
             for (number, errand), good in zip(errands, granted, strict=True):
                 container = containers.get(number)

@@ -25,10 +25,10 @@ from core0.containers.probe import Runtimes
 from core0.containers.remains import Remains
 from core0.containers.request import Request
 from core0.containers.runtime import Runtime
-from core0.containers.shelf import Phase, Record
+from core0.containers.shelf import Found, Phase, Record
 from core0.containers.steps import Steps
 from core0.durable import boot
-from core0.errors import Refusal
+from core0.errors import NoThread, Refusal
 from core0.host_interfaces import IContainers
 from core0.messages import Command
 from core0.values import Usage
@@ -36,6 +36,7 @@ from core0.waiting import pause, to_the_end, within
 
 MOST_BUILT = 20  # at once, of those that have their images: the kernel does much of it one after another
 TOLD, UNTOLD = 1.0, 60.0  # seconds until a container is told of its next addresses, or again of these
+FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds between attempts to read records
 LAST_WORDS = 10.0  # seconds for what containers have said, when core0 ends and takes them with it
 
 
@@ -59,6 +60,7 @@ class Containers:
         self._spoiled: set[int] = set()  # slots of which something may still be in use
         self._machine: Machine | None = None
         self._boot = ""
+        self._found = Found([], [], {}, "the records: not yet")
         self._telling: dict[int, bool] = {}  # of whom, and whether once more
         self._memory = MemoryWatcher(
             house.reactor, house.in_thread, lambda: [each.memory for each in self._living_ones()]
@@ -95,41 +97,85 @@ class Containers:
         finally:
             del self._telling[number]
 
-    async def recover(self, records: list[Record], unanswered: Collection[int]) -> None:
+    async def recover(self, found: Found, unanswered: Collection[int]) -> None:
         """
         Go on with those of a core0 before this one, and remove what is left of those that are dead, or that nobody
-        knows of.
+        knows of. What cannot be read now is left alone, and tried again until it can.
 
         :param unanswered: the numbers of commands that it had started and not answered.
         """
         self._boot = await self._house.in_thread(boot)
-        lost = await self._house.in_thread(self._house.shelf.unreadable)
+        await self._adopt(found, unanswered)
+        self._resolver.start()
+        self._memory.start()
+        if found.unknown:
+            text = "cannot read {reason}; trying again; until then no container is made"
+            self._log.critical(text, reason=found.unknown)
+            in_background(self._recover_later(unanswered))
+
+    async def _recover_later(self, unanswered: Collection[int]) -> None:
+        wait = FIRST_WAIT
+        while self._found.unknown:
+            await pause(self._house.reactor, wait)
+            wait = min(wait * 2, LONGEST_WAIT)
+            try:
+                found = await self._house.in_thread(self._house.shelf.find)
+            except NoThread:
+                continue
+            # those that are known may have gone meanwhile
+            found.records = [record for record in found.records if self._unread(record.number)]
+            found.corrupt = [number for number in found.corrupt if self._unread(number)]
+            found.unread = {number: why for number, why in found.unread.items() if self._unread(number)}
+            for record in found.records:
+                await self._house.users.admit(record.number, record.secret)
+            await self._adopt(found, unanswered)
+        self._log.info("all records of containers are read; containers can be made again")
+
+    def _unread(self, number: int) -> str:
+        """
+        Why nothing is known of a container that may live; empty if that is no reason.
+        """
+        if number in self._containers:
+            return ""
+        return self._found.unlisted or self._found.unread.get(number, "")
+
+    async def _adopt(self, found: Found, unanswered: Collection[int]) -> None:
+        """
+        Go on with those that are found, and end those of which nothing can be known.
+        """
+        before, known, self._found = self._found, set(self._containers), found
+
+        def held(number: int) -> bool:
+            was_unread = number not in known and (before.unlisted or number in before.unread)
+            return not was_unread or self._unread(number) != ""
+
         # before anybody gets their user ids
-        for sweep in [Deferred.fromCoroutine(Remains(self._house, number).sweep()) for number in lost]:
+        for sweep in [Deferred.fromCoroutine(Remains(self._house, number).sweep()) for number in found.corrupt]:
             await sweep
-        for record in records:
-            container = self._containers[record.number] = self._found(record)
+        for record in found.records:
+            container = self._containers[record.number] = self._known(record)
             if record.entry and record.entry in unanswered:
                 container.dying.happen("core0 ended before its corex.create was answered")
             if not container.dying.happened:
                 self._log.info("container {number} lives on", number=record.number)
         # before anything is heard of them: what is no errand is nobody's result
-        await self._dispatcher.recover(self._containers)
-        for container in list(self._containers.values()):
-            steps = Steps(self._house, container)
-            steps.adopt()
-            wishes = container.record.request.wishes(container.number)
-            if wishes is not None and container.init is not None and not container.dying.happened:
-                await steps.go_on(container.init.pid, wishes)
-            # what they had already they know
-            for line in container.errands.again():
-                self._house.channels.send(container.number, line)
-            self._look_after(container)
+        await self._dispatcher.recover(self._containers, held)
+        for record in found.records:
+            await self._go_on(self._containers[record.number])
         await self._resolver.recover()
-        self._resolver.start()
-        self._memory.start()
 
-    def _found(self, record: Record) -> Container:
+    async def _go_on(self, container: Container) -> None:
+        steps = Steps(self._house, container)
+        steps.adopt()
+        wishes = container.record.request.wishes(container.number)
+        if wishes is not None and container.init is not None and not container.dying.happened:
+            await steps.go_on(container.init.pid, wishes)
+        # what they had already they know
+        for line in container.errands.again():
+            self._house.channels.send(container.number, line)
+        self._look_after(container)
+
+    def _known(self, record: Record) -> Container:
         container = Container(self._house, record)
         if not self._is_ours(record):
             container.dying.happen("what its record tells of is no container of this core0")
@@ -167,6 +213,8 @@ class Containers:
 
     def _living(self, number: int) -> Container:
         container = self._containers.get(number)
+        if container is None and (why := self._unread(number)):
+            raise Refusal(503, f"nothing is known of container {number} now: cannot read {why}; core0 goes on trying")
         if container is None:
             raise Refusal(404, f"there is no container {number}; corex.list tells which there are")
         return container
@@ -175,6 +223,9 @@ class Containers:
         """
         Make one.
         """
+        if self._found.unknown:
+            # its user ids may be those of another one
+            raise Refusal(503, f"cannot make containers now: cannot read {self._found.unknown}; core0 goes on trying")
         house, runtime = self._house, await self._runtimes.get()
         if self._machine is None:
             self._machine = await house.in_thread(look)

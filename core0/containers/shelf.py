@@ -7,6 +7,7 @@ ever given. All functions block; they are called in a thread.
 
 import errno
 import os
+from dataclasses import dataclass
 from enum import StrEnum
 from threading import Lock
 
@@ -79,6 +80,37 @@ class Record(Struct, frozen=True, kw_only=True):
     started: int = 0
     init: Life | None = None
     corex: Life | None = None
+
+
+@dataclass(slots=True)
+class Found:
+    """
+    What there is of containers on disk.
+
+    :ivar records: of those whose record can be read, in the order of their numbers.
+    :ivar corrupt: the numbers of those whose record nobody can make anything of. They may live.
+    :ivar unread: why the records of others cannot be read now. They may live, and nothing may be made of that.
+    :ivar unlisted: why it cannot be said now which there are; empty if it can.
+    """
+
+    records: list[Record]
+    corrupt: list[int]
+    unread: dict[int, str]
+    unlisted: str = ""
+
+    @property
+    def numbers(self) -> list[int] | None:
+        """
+        Of those that may live on; None if that is not known.
+        """
+        return None if self.unlisted else [*(record.number for record in self.records), *self.unread]
+
+    @property
+    def unknown(self) -> str:
+        """
+        Why something is not known; empty if all is.
+        """
+        return self.unlisted or next(iter(self.unread.values()), "")
 
 
 class Shelf:
@@ -161,64 +193,58 @@ class Shelf:
                     raise
         raise OSError(errno.ENOTEMPTY, f"{place} fills up again and again")
 
-    def records(self) -> list[Record]:
+    def find(self) -> "Found":
         """
-        Of all containers whose record can be read. A folder without one is removed: nothing of it was ever started.
-
-        :raises Core0Error: a record, or the folder, cannot be read now; then nothing may be made of its absence.
+        What there is of containers. A folder without a record is removed: nothing of it was ever started.
         """
-        found: list[Record] = []
-        for number in self._numbers():
+        found = Found([], [], {})
+        try:
+            numbers = self._numbers()
+        except OSError as error:
+            found.unlisted = f"{self.folder}: {error.strerror}"
+            return found
+        for number in sorted(numbers):
             try:
-                found.append(self._read(number))
+                found.records.append(self._read(number))
             except FileNotFoundError:
                 _log.error("container {number} was never begun; removing its folder", number=number)
                 self._discard(number)
             except Unreadable as error:
                 _log.error("{error}", error=error)
-        return sorted(found, key=lambda record: record.number)
-
-    def unreadable(self) -> list[int]:
-        """
-        The numbers of containers that have a record, which nobody can make anything of. They may live.
-
-        :raises Core0Error: one cannot be read now.
-        """
-        found: list[int] = []
-        for number in self._numbers():
-            try:
-                self._read(number)
-            except FileNotFoundError:
-                pass
-            except Unreadable:
-                found.append(number)
-        return sorted(found)
+                found.corrupt.append(number)
+            except OSError as error:
+                found.unread[number] = f"{error.filename}: {error.strerror}"
+        return found
 
     def _numbers(self) -> list[int]:
         try:
             names = os.listdir(self.folder)
         except FileNotFoundError:
             return []
-        except OSError as error:
-            raise Core0Error(f"{self.folder}: {error.strerror}") from error
         if LAST + NEW in names:
-            remove(os.path.join(self.folder, LAST + NEW))  # core0 was killed while it wrote
+            try:
+                remove(os.path.join(self.folder, LAST + NEW))  # core0 was killed while it wrote
+            except OSError:
+                pass  # it is written over next time
         return [int(name) for name in names if name.isascii() and name.isdigit()]
 
     def _read(self, number: int) -> Record:
         """
         :raises FileNotFoundError: there is none.
         :raises Unreadable: it says nothing that this core0 understands.
-        :raises Core0Error: it cannot be read now.
+        :raises OSError: it cannot be read now; then nothing may be made of that.
         """
         path = os.path.join(self.place(number), RECORD)
         try:
             with open(path, "rb") as file:
-                text = file.read(LARGEST)
-        except FileNotFoundError:
-            raise
+                text = file.read(LARGEST + 1)
+        except MemoryError as error:
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM), path) from error
         except OSError as error:
-            raise Core0Error(f"{path}: {error.strerror}") from error
+            error.filename = path  # reading does not say it
+            raise
+        if len(text) > LARGEST:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
         try:
             record = msgspec.json.decode(text, type=Record)
         except msgspec.MsgspecError as error:
@@ -234,7 +260,7 @@ class Shelf:
         try:
             self.remove(number)
         except OSError as error:
-            raise Core0Error(f"{self.place(number)} cannot be removed: {error.strerror}") from error
+            _log.error("cannot remove {place}: {error}", place=self.place(number), error=error)
 
 
 def _write(path: str, data: bytes, *, safely: bool = False) -> None:

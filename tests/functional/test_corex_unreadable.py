@@ -48,18 +48,33 @@ class UnreadableTests(RestartTestCase):
 
     def test_not_now(self) -> None:
         """
-        A core0 that cannot read a record now does not start, says which, and touches nothing; afterwards it goes on.
+        A core0 that cannot read a record now starts, says which, touches nothing of that container, and makes no other;
+        once it can be read all goes on, and what its commands have come to is told.
         """
-        number = self.create()
+        other, number = self.create(), self.create()
+        job = self.dispatch(number, "core.system", sh("while [ ! -e /data/go ]; do sleep 0.1; done; echo done"))
+        eventually(lambda: "sleep 0.1" in self.inside_sh(number, "ps"), "its job runs")
         init = json.loads(self.record(number).read_text())["init"]["pid"]
-        self.daemon.stop()
+        self.daemon.crash()
         path = self.record(number)
         path.rename(path.with_name("aside"))
         path.mkdir()
-        self.assertRaises(AssertionError, self.daemon.start)
-        self.assertIn(f"cannot start: {path}: Is a directory", self.daemon.output())
+        self.daemon.start()
+        self.assertEqual([str(other)], list(self.listed()))
+        self.assertEqual("pong", answer_of(self.inside(other, "core.ping")))
+        for command, arguments in (
+            ("corex.terminate", {"container": number}),
+            ("corex.dispatch", {"container": number, "command": {"command": "core.ping"}}),
+            ("corex.create", {"plist": "/no/such"}),
+        ):
+            result = self.daemon.run_command(command, arguments)
+            self.assertEqual(503, result["code"], result)
+            self.assertIn(f"{path}: Is a directory", answer_of(result))
         self.assertTrue(lives(init))
         path.rmdir()
         path.with_name("aside").rename(path)
-        self.daemon.start()
+        eventually(lambda: str(number) in self.listed(), "it is read")
         self.assertEqual("pong", answer_of(self.inside(number, "core.ping")))
+        self.go(init)
+        self.assertEqual(["done\n", ""], self.daemon.result(job)["streams"])
+        self.terminate(self.create())

@@ -29,6 +29,13 @@ from tests.fakes import MemoryLedger
 UNREADABLE = (b'{"x":1e999}', b"[" * 1500 + b"]" * 1500, b'{"x":"\xff"}', b'{"x":"\\ud800"}')
 
 
+def none_held(number: int) -> bool:
+    """
+    All containers are known.
+    """
+    return False
+
+
 @implementer(IDispatched)
 class MemoryDispatched(MemoryLedger):
     """
@@ -206,10 +213,22 @@ class DispatchTests(SynchronousTestCase):
         self.dispatch("b", self.new_container(4))
         self.clock.advance(0)
         again, alive = Dispatcher(self.house), self.new_container(3)
-        self.successResultOf(Deferred.fromCoroutine(again.recover({3: alive})))
+        self.successResultOf(Deferred.fromCoroutine(again.recover({3: alive}, none_held)))
         self.assertEqual([self.channels.sent[3][0]], alive.errands.again())
         self.assertEqual(503, self.ledger.results["b"].code)
         self.assertEqual(1, len(self.ledger.unfinished))
+
+    def test_held(self) -> None:
+        """
+        What was dispatched to a container of which nothing can be known yet is neither sent nor answered until it is.
+        """
+        self.dispatch("a")
+        self.clock.advance(0)
+        again, alive = Dispatcher(self.house), self.new_container(3)
+        self.successResultOf(Deferred.fromCoroutine(again.recover({}, lambda number: number == 3)))
+        self.assertEqual(({}, 1), (self.ledger.results, len(self.ledger.unfinished)))
+        self.successResultOf(Deferred.fromCoroutine(again.recover({3: alive}, none_held)))
+        self.assertEqual([self.channels.sent[3][0]], alive.errands.again())
 
     def test_numbers_after_recovery(self) -> None:
         """
@@ -225,7 +244,7 @@ class DispatchTests(SynchronousTestCase):
         first = decode_order(self.channels.sent[3][-1]).seq
         clock = Clock()
         dispatcher = Dispatcher(self.new_house(clock))
-        self.successResultOf(Deferred.fromCoroutine(dispatcher.recover({3: self.container})))
+        self.successResultOf(Deferred.fromCoroutine(dispatcher.recover({3: self.container}, none_held)))
         Deferred.fromCoroutine(dispatcher.dispatch(self.container, Command(command="core.ping"), "b"))
         clock.advance(0)
         self.assertGreater(decode_order(self.channels.sent[3][-1]).seq, first)
@@ -237,7 +256,7 @@ class DispatchTests(SynchronousTestCase):
         bad = [b"nonsense", b"\xff", b'{"container":3,"command":{}}', b"[" * 2000, b'{"container":3,"command":"\xff"}']
         bad += [b'{"container":3,"command":{"command":"x","arguments":%s}}' % text for text in UNREADABLE]
         self.ledger.unfinished.update(enumerate(bad, 5))
-        self.successResultOf(Deferred.fromCoroutine(Dispatcher(self.house).recover({})))
+        self.successResultOf(Deferred.fromCoroutine(Dispatcher(self.house).recover({}, none_held)))
         self.assertEqual(({}, len(bad)), (self.ledger.unfinished, len(self.ledger.rejected)))
 
     def test_unreadable_with_an_id(self) -> None:
@@ -245,7 +264,7 @@ class DispatchTests(SynchronousTestCase):
         What is written down and cannot be read is answered under its id, if it has one.
         """
         self.ledger.unfinished[5] = b'{"container":3,"command":{"id":"a","command":5}}'
-        self.successResultOf(Deferred.fromCoroutine(Dispatcher(self.house).recover({})))
+        self.successResultOf(Deferred.fromCoroutine(Dispatcher(self.house).recover({}, none_held)))
         [final] = self.ledger.finals
         self.assertEqual(("a", 500, 3), (final.id, final.result.code, final.result.container))
         self.assertEqual({}, self.ledger.unfinished)

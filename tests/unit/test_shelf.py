@@ -2,6 +2,7 @@
 Tests of what is known of containers on disk.
 """
 
+import builtins
 import os
 import resource
 import tempfile
@@ -16,7 +17,7 @@ from core0.containers.request import Mount, Request
 from core0.containers.runtime import Runtime
 from core0.containers.shelf import Life, Phase, Record, Shelf
 from core0.corex_settings import Limits
-from core0.errors import Core0Error
+from tests.faults import STORAGE, Fault, below
 
 
 def record(number: int) -> Record:
@@ -59,13 +60,13 @@ class ShelfTests(SynchronousTestCase):
         """
         for number in (10, 2):
             self.shelf.make(record(number))
-        self.assertEqual([record(2), record(10)], self.shelf.records())
+        self.assertEqual([record(2), record(10)], self.shelf.find().records)
 
     def test_none(self) -> None:
         """
         A host that never had containers has none.
         """
-        self.assertEqual([], self.shelf.records())
+        self.assertEqual([], self.shelf.find().records)
 
     def test_numbers(self) -> None:
         """
@@ -95,8 +96,9 @@ class ShelfTests(SynchronousTestCase):
             self.shelf.make(record(number))
             (self.folder / str(number) / "container.json").write_text(text)
         self.shelf.make(record(7))
-        self.assertEqual([record(7)], self.shelf.records())
-        self.assertEqual([1, 2, 3, 4, 5], self.shelf.unreadable())
+        self.assertEqual([record(7)], self.shelf.find().records)
+        found = self.shelf.find()
+        self.assertEqual(([1, 2, 3, 4, 5], {}, ""), (found.corrupt, found.unread, found.unknown))
         self.assertEqual(8, self.shelf.next_number())
 
     def test_never_begun(self) -> None:
@@ -105,28 +107,57 @@ class ShelfTests(SynchronousTestCase):
         """
         (self.folder / "4" / "upper").mkdir(parents=True)
         self.shelf.next_number()
-        self.assertEqual([], self.shelf.records())
+        self.assertEqual([], self.shelf.find().records)
         self.assertEqual(["last"], os.listdir(self.folder))
         self.assertEqual(6, self.shelf.next_number())
 
     def test_not_now(self) -> None:
         """
-        Where a record or the folder cannot be read for now that is an error that names it, and nothing is removed.
+        Where a record or the folder cannot be read for now that is told, nothing is removed, and others are read.
         """
         place = Path(self.shelf.make(record(1)))
+        self.shelf.make(record(2))
         (place / "container.json").unlink()
         (place / "container.json").mkdir()
-        for look in (self.shelf.records, self.shelf.unreadable):
-            error = self.assertRaises(Core0Error, look)
-            self.assertIn(str(place / "container.json"), str(error))
+        found = self.shelf.find()
+        self.assertEqual(([record(2)], [], ""), (found.records, found.corrupt, found.unlisted))
+        self.assertEqual({1: f"{place}/container.json: Is a directory"}, found.unread)
+        self.assertEqual([2, 1], found.numbers)
         self.assertTrue(place.exists())
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
         try:
-            error = self.assertRaises(Core0Error, self.shelf.records)
+            found = self.shelf.find()
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        self.assertEqual(f"{self.folder}: Too many open files", str(error))
+        self.assertEqual((f"{self.folder}: Too many open files", None), (found.unknown, found.numbers))
+
+    def test_faults(self) -> None:
+        """
+        Whatever fails while records are read, none is taken for broken, and none is removed.
+        """
+        for number in (1, 2):
+            self.shelf.make(record(number))
+        for error in (*STORAGE, MemoryError()):
+            fault = Fault(self, builtins, "open", error, first=2, times=1, where=below(self.folder))
+            found = self.shelf.find()
+            fault.mend()
+            self.assertEqual((1, [record(1)], [], [2]), (fault.failed, found.records, found.corrupt, [*found.unread]))
+            self.assertEqual([record(1), record(2)], self.shelf.find().records)
+
+    def test_cannot_be_written(self) -> None:
+        """
+        Whichever step of writing a record fails, the one before is there, or the new one, and nothing beside it.
+        """
+        place = self.shelf.make(record(1))
+        new = msgspec.structs.replace(record(1), started=7)
+        for owner, name in ((builtins, "open"), (os, "rename")):
+            for error in STORAGE:
+                fault = Fault(self, owner, name, error, times=1, where=below(self.folder))
+                self.assertRaises(OSError, self.shelf.save, new)
+                fault.mend()
+                self.assertEqual((1, [record(1)]), (fault.failed, self.shelf.find().records))
+                self.assertEqual(["container.json"], os.listdir(place))
 
     def test_numbers_lasting(self) -> None:
         """
@@ -152,7 +183,7 @@ class ShelfTests(SynchronousTestCase):
         self.shelf.empty(1)
         self.shelf.empty(2)
         self.assertEqual(["container.json"], os.listdir(place))
-        self.assertEqual([record(1)], self.shelf.records())
+        self.assertEqual([record(1)], self.shelf.find().records)
 
     def test_removed(self) -> None:
         """
