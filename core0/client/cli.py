@@ -59,6 +59,8 @@ def drive(work: Work) -> NoReturn:
     async def session() -> int:
         place = find(**places, environ=os.environ, root=os.geteuid() == 0)
         async with await Client.connect(reactor, place.url, node=node or place.node) as client:
+            if node:
+                await client.reach(node)
             return await work(signals, client)
 
     async def main() -> None:

@@ -32,6 +32,7 @@ FIRST_LOOK, LOOK = 0.05, 1.0  # seconds between looks whether there is a result,
 AGAIN = 0.05  # seconds before a command is sent again on another connection
 LARGEST = 512 << 20  # bytes; a server takes no larger command
 PASSING = ("READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "UNBLOCKED")  # how replies begin while a master changes
+REACHED = 5.0  # seconds for the answer of a node that is there, however busy it is
 REPEATED, GLANCE = 2.0, 0.02  # seconds in which a repeat shows as one, and between looks for that
 LAST = 2 | 4  # the flags of the last record of live output: the job succeeded, or did not
 
@@ -123,6 +124,18 @@ class Client:
         async with pool.connection(patience=patience if place.master else 0.0):
             pass
         return cls(reactor, pool, keys.node_queue(node) if node else keys.SHARED_QUEUE, patience)
+
+    async def reach(self, node: str) -> None:
+        """
+        Make sure that there is a core0 that takes what is sent.
+
+        :raises ServerError: none answers; nothing is left behind that would be taken later.
+        """
+        try:
+            await self.run("core.ping", timeout=REACHED)
+        except NoAnswer as error:
+            text = f"no core0 has answered as node {node} within {REACHED:g} s: is that its address, and does it run?"
+            raise ServerError(f"{text} Nothing was sent") from error
 
     async def close(self) -> None:
         """

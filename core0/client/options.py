@@ -3,6 +3,7 @@ What ``corectl`` is told on its command line.
 """
 
 import json
+import re
 import sys
 import uuid
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import click
 
 ANSWER = 10.0  # seconds for what core0 answers at once
 MOST = 512 << 20  # bytes; a server takes no larger command
+NODE = re.compile(r"[0-9]+:[0-9]+")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -19,6 +21,12 @@ def _remember(context: click.Context, parameter: click.Parameter, value: Any) ->
     places = context.ensure_object(dict)
     if value is not None and parameter.name is not None:
         places[parameter.name] = value
+
+
+def _remember_node(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value is not None and not NODE.fullmatch(value):
+        raise click.BadParameter(f"expected one node, <gid>:<nid>, such as 3:7, got {value!r}")
+    _remember(context, parameter, value)
 
 
 def placed(command: F) -> F:
@@ -31,7 +39,8 @@ def placed(command: F) -> F:
         ("url", "Where core0 takes commands, as a URL: redis://host:port. [env: CORE0_URL]"),
         ("socket", "Where core0 takes commands, as the path of a unix socket."),
     ):
-        option = click.option(f"--{name}", metavar=name.upper(), help=text, expose_value=False, callback=_remember)
+        remember = _remember_node if name == "node" else _remember
+        option = click.option(f"--{name}", metavar=name.upper(), help=text, expose_value=False, callback=remember)
         command = option(command)
     return command
 

@@ -3,6 +3,7 @@ Starting corectl: it finds core0, or says why it does not.
 """
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -40,9 +41,43 @@ class FindTests(CorectlTestCase):
 
     def test_not_running(self) -> None:
         """
-        If core0 does not answer, corectl does not wait for ever.
+        If core0 does not answer, corectl does not wait for ever, and takes back what it has sent.
         """
-        self.assert_failed(self.corectl("--node", "1:2", "ping", "--timeout", "0.2"), 1, "is core0 running")
+        self.daemon.signal(signal.SIGSTOP)
+        try:
+            self.assert_failed(self.corectl("ping", "--timeout", "0.2"), 124, "is core0 running")
+            self.assertEqual(0, self.waiting("core:default"))
+        finally:
+            self.daemon.signal(signal.SIGCONT)
+
+    def waiting(self, queue: str) -> int:
+        """
+        How many commands are in a queue.
+        """
+        with self.daemon.redis() as client:
+            return int(client.llen(queue))
+
+    def test_no_such_node(self) -> None:
+        """
+        A node that no core0 serves is told, whatever the command, and nothing is left there that would run later.
+        """
+        commands: tuple[tuple[str, ...], ...] = (
+            ("run", "true"),
+            ("run", "--detach", "true"),
+            ("raw", '{"command": "core.ping"}'),
+            ("bridge", "list"),
+        )
+        for command in commands:
+            done = self.corectl("--node", "1:2", *command)
+            self.assert_failed(done, 1, "no core0 has answered as node 1:2")
+            self.assertEqual(0, self.waiting("core:default:1:2"))
+
+    def test_not_a_node(self) -> None:
+        """
+        What is no address of one node is refused at once.
+        """
+        for node in ("3:*", "3", "3:", ":7", "a:b", "1:2:3", "core-1", ""):
+            self.assert_failed(self.corectl("--node", node, "ping"), 2, "expected one node")
 
     def test_forbidden(self) -> None:
         """
