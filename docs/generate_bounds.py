@@ -24,6 +24,7 @@ from core0.redis import (
     consumer,
     far_ledger,
     far_sink,
+    held,
     keys,
     ledger,
     link,
@@ -97,6 +98,11 @@ def _jobs() -> Iterator[Row]:
         "Payloads of all commands in core0, live ones included",
         size(manager.MAX_PAYLOAD_BYTES),
         "the rest stays in its lists",
+    )
+    yield (
+        f"Payloads over {size(held.LARGE)} that are put back when the server has forgotten them",
+        size(held.MAX_LARGE_BYTES),
+        "of the rest the claim is put back, and the result is written",
     )
     yield (
         "Looks for urgent commands then",

@@ -4,16 +4,24 @@ The unfinished commands that this process knows of: what a server is told again 
 
 from collections.abc import Iterable, Iterator
 
+from msgspec.structs import replace
+
 from core0.messages import Mark
 from core0.values import Claim
+
+LARGE = 64 << 10  # bytes of a payload
+MAX_LARGE_BYTES = 64 << 20  # of all that are large; jobs let go of theirs, so nothing else bounds them
 
 
 class Held:
     """
-    From the moment that a command is claimed until its answer is on its way.
+    From the moment that a command is claimed until its answer is on its way. Of large payloads only so many are kept:
+    an entry without one is not put back, its claim and its result are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_LARGE_BYTES) -> None:
+        self._most = most
+        self._large = 0
         self._claims: dict[int, Claim] = {}
         self._by_id: dict[str, int] = {}
         self.marks: dict[int, Mark] = {}
@@ -29,6 +37,13 @@ class Held:
         These are about to be claimed.
         """
         for claim in claims:
+            before = self._claims.get(claim.seq)
+            if before is not None:
+                self._large -= _large(before)
+            size = _large(claim)
+            if size and self._large + size > self._most:
+                claim, size = replace(claim, payload=b""), 0
+            self._large += size
             self._claims[claim.seq] = claim
 
     def grant(self, claim: Claim) -> None:
@@ -57,7 +72,10 @@ class Held:
         """
         self.marks.pop(seq, None)
         claim = self._claims.pop(seq, None)
-        if claim is not None and self._by_id.get(claim.id) == seq:
+        if claim is None:
+            return
+        self._large -= _large(claim)
+        if self._by_id.get(claim.id) == seq:
             del self._by_id[claim.id]
 
     def of_id(self, id: str) -> Claim | None:
@@ -73,3 +91,10 @@ class Held:
         The highest number of any; 0 if there is none.
         """
         return max(self._claims, default=0)
+
+
+def _large(claim: Claim) -> int:
+    """
+    Bytes of its payload; 0 if it is not large.
+    """
+    return len(claim.payload) if len(claim.payload) > LARGE else 0
