@@ -5,7 +5,6 @@ Containers that cannot be made: whatever step fails, the client is told which, a
 import json
 import shutil
 import subprocess
-import time
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -364,10 +363,9 @@ class ProcessesTests(FailingTestCase):
         for pid in self.guests():
             kill(pid)
         self.go_on()
-        before = time.monotonic()
-        result = self.daemon.result(id, 60)
+        result = self.daemon.result(id)
         self.assert_refused(503, "cannot start container", result)
-        self.assertLess(time.monotonic() - before, 5)
+        self.assertNotIn("within", answer_of(result))
         self.assert_nothing_left()
 
     def test_init(self) -> None:

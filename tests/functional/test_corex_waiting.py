@@ -4,15 +4,14 @@ Creations that wait for their images, and what else goes on meanwhile.
 
 import os
 import signal
-import time
 
-from tests.daemon import eventually
+from tests.daemon import PATIENCE, eventually
 from tests.functional.containers import kill, zygotes
 from tests.functional.test_corex_failures import FailingTestCase
 from tests.web import Page
 
 MANY = 25  # more than are started at the same time
-LONG = 60.0  # seconds that an answer takes which nobody waits for
+LONG = 10 * PATIENCE  # seconds that an answer takes which nobody waits for
 
 
 class LoadingTests(FailingTestCase):
@@ -46,8 +45,6 @@ class LoadingTests(FailingTestCase):
         os.kill(zygote, signal.SIGSTOP)  # so that its guest does not come
         id = self.daemon.push("corex.create", {"plist": web.url("/x.plist")})
         eventually(lambda: web.asked["/x.plist"], "its plist is asked for")
-        before = time.monotonic()
         kill(zygote)
-        self.assert_refused(503, "the zygote has ended", self.daemon.result(id, 10))
-        self.assertLess(time.monotonic() - before, 5)
+        self.assert_refused(503, "the zygote has ended", self.daemon.result(id))
         self.assert_nothing_left()

@@ -4,6 +4,7 @@ and ``queue``.
 """
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,8 @@ class MaxRestartTests(LimitsTestCase):
         first, second, third = map(float, lines(counter))
         self.assertGreaterEqual(second - first, FIRST_WAIT)
         self.assertGreaterEqual(third - second, SECOND_WAIT)
-        self.assertLess(result["time"], 900)
+        # of its last run only
+        self.assertLess(result["time"], (time.time() - second) * 1000)
         self.assertEqual(1, len(self.results(id)))
 
     def test_success(self) -> None:
@@ -315,7 +317,8 @@ class QueueTests(LimitsTestCase):
         gate = self.gate()
         first = self.push_sh(gate.wait, queue="q")
         names = ("core.ping", "info.mem", "core.state", "process.list", "core.kill")
-        ids = [self.daemon.push(name, {"id": "no such job"}, queue="q") for name in names]
+        of_jobs = ("process.list", "core.kill")
+        ids = [self.daemon.push(name, {"id": "no such job"} if name in of_jobs else {}, queue="q") for name in names]
         last = self.push_sh("true", queue="q")
         self.assertEqual(["waiting"] * 6, [self.state(id) for id in [*ids, last]])
         self.assert_success(self.daemon.run_command("core.ping"), '"pong"')

@@ -134,7 +134,7 @@ class StatisticsTests(RecordsTestCase):
                 self.assertGreater(int(sample["rss"]), size)
                 self.assertGreater(int(sample["vms"]), int(sample["rss"]))
                 self.assertEqual("4", sample["threads"])
-            self.assertGreater(float(self.samples(id)[-1]["cpu"]), 5.0)
+            eventually(lambda id=id: float(self.samples(id)[-1]["cpu"]) > 0, "it uses the processor")
         self.assertEqual([], self.samples(ids[2]))
         self.check_state(size)
         for id in ids:

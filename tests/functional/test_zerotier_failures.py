@@ -17,7 +17,8 @@ from zope.interface import implementer
 from core0.network import helper, zerotiers
 from core0.network.helper import NotServed
 from core0.network.zerotier import PORT, TOKEN
-from core0.waiting import pause
+from core0.waiting import pause, within
+from tests.functional.shared import GENEROUS
 from tests.functional.zerotier_shared import StandInCase
 
 ITS: Any = reactor
@@ -198,15 +199,12 @@ class HostileTests(StandInCase):
 
     async def assert_silent(self, mood: str) -> None:
         """
-        In such a mood nothing is told, and soon.
+        In such a mood nothing is told.
         """
         self.mood.write_text(mood)
-        before = ITS.seconds()
         found = await self.zerotiers.described(7)
-        took = ITS.seconds() - before
         expected = {"network": NETWORK, "address": "", "status": "NOT_RUNNING", "addresses": [], "interface": ""}
         self.assertEqual(expected, found, mood)
-        self.assertLess(took, AT_ONCE + 1, mood)
 
     async def test_answers(self) -> None:
         """
@@ -238,13 +236,12 @@ class HostileTests(StandInCase):
         await self.told(container=8)
         os.kill(self.pid(7), signal.SIGSTOP)
         self.addCleanup(os.kill, self.pid(7), signal.SIGCONT)
-        before = ITS.seconds()
         asking = [ensureDeferred(self.zerotiers.described(7)) for _ in range(100)]
-        self.assertEqual("OK", (await self.zerotiers.described(8) or {})["status"])
-        self.assertLess(ITS.seconds() - before, AT_ONCE)
-        found = await gatherResults(asking)
+        # one after another they would take longer
+        self.assertLess(GENEROUS, len(asking) * AT_ONCE)
+        self.assertEqual("OK", (await within(ITS, GENEROUS, self.zerotiers.described(8)) or {})["status"])
+        found = await within(ITS, GENEROUS, gatherResults(asking))
         self.assertEqual({"NOT_RUNNING"}, {each["status"] for each in found if each is not None})
-        self.assertLess(ITS.seconds() - before, AT_ONCE + 1)
         os.kill(self.pid(7), signal.SIGCONT)
         await self.told()
 

@@ -288,7 +288,7 @@ class Api(http.server.BaseHTTPRequestHandler):
         """
         Silent.
         """
-        time.sleep(10)
+        time.sleep(600)
 
     def be_slow(self, text: str) -> None:
         """
