@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from twisted.internet.defer import DeferredSemaphore, TimeoutError
 
 from core0.clock import epoch
-from core0.containers import etc, groups, seccomp
+from core0.containers import etc, ground, groups, seccomp
 from core0.containers.bundle import Etc, Spec, bundle
 from core0.containers.bundle import Mount as Bound
 from core0.containers.container import Container
@@ -28,6 +28,8 @@ from core0.containers.sources import resolved
 from core0.containers.steps import Steps, cgroups_of
 from core0.errors import Refusal, ServerFailed
 from core0.images.images import Root
+from core0.images.source import FIELD
+from core0.messages import shown
 from core0.network.attached import Attached
 from core0.waiting import both, to_the_end, within
 
@@ -164,6 +166,7 @@ class Building:
         The folder of the container, with its bundle.
         """
         place, owner = self._place, self._first_id
+        places = self._places(root)
         for name in ("upper", "work", "bundle"):
             os.mkdir(os.path.join(place, name), 0o755)
         os.chown(os.path.join(place, "upper"), owner, owner)
@@ -187,9 +190,23 @@ class Building:
             own=place,
             first_id=owner,
             binds=list(self._binds()),
-            targets=[mount.target for mount in self._request.mounts],
+            places=places,
             hide=[groups.UNIFIED] if hidden else [],
         )
+
+    def _places(self, root: Root) -> ground.Places:
+        """
+        What has to be made in the image for what is mounted in it.
+        """
+        targets = [ground.Target("/tmp", mode=0o1777)]
+        targets += [ground.Target(f"/etc/{name}", file=True) for name in etc.NAMES if self._has_place(name)]
+        for source, mount in zip(self._sources, self._request.mounts, strict=True):
+            targets.append(ground.Target(mount.target, not os.path.isdir(source), own=False))
+        try:
+            return ground.places(root.path, targets)
+        except ground.OddImage as error:
+            where = f"{FIELD}: {shown(root.plist)}" if error.own else "arguments.mount"
+            raise Refusal(400, f"{where}: {error}") from error
 
     def _has_place(self, name: str) -> bool:
         """

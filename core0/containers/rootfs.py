@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from core0.containers import kernel
+from core0.containers.ground import Places
 
 PLACES = ("/dev/shm", "/mnt", "/media", "/srv", "/tmp", "/run")
 IDS = 1 << 16  # of users, and of groups, of one container
@@ -41,7 +42,7 @@ class Setup(Struct, frozen=True, kw_only=True):
     :ivar lower: the shared root.
     :ivar own: the container's folder with ``upper`` and ``work`` in it; what is written there has the host's ids.
     :ivar first_id: the host's uid and gid of the container's root; 0 without a user namespace.
-    :ivar targets: paths of the container at which something is going to be mounted.
+    :ivar places: what has to be made in it for what is going to be mounted.
     :ivar hide: folders to cover with an empty one.
     """
 
@@ -50,7 +51,7 @@ class Setup(Struct, frozen=True, kw_only=True):
     own: str
     first_id: int
     binds: list[Bind] = []
-    targets: list[str] = []
+    places: Places = Places()
     hide: list[str] = []
 
 
@@ -104,22 +105,50 @@ def _mount(setup: Setup, mapped: int) -> None:
     os.mkdir(f"{stage}/root")
     layers = f"lowerdir={stage}/lower,upperdir={stage}/own/upper,workdir={stage}/own/work"
     kernel.mount("core0", f"{stage}/root", "overlay", kernel.MS_NODEV, layers)
-    for target in setup.targets:
-        _make_parents(f"{stage}/root", target, setup.first_id)
+    _make_places(f"{stage}/root", setup.places, setup.first_id)
     for bind, tree in trees:
         _place(f"{stage}/{bind.name}", tree)
         kernel.attach(tree, f"{stage}/{bind.name}")
         os.close(tree)
 
 
-def _make_parents(root: str, target: str, owner: int) -> None:
+def _make_places(root: str, places: Places, owner: int) -> None:
     """
-    The folders that a path lies in, as far as they are missing: the runtime would make them with a sticky bit. What is
-    below a symlink is left to it.
+    The runtime would make folders with a sticky bit, and not all of them.
+    """
+    for path in places.folders:
+        os.close(_folder(root, path, owner))
+    for path, mode in places.modes.items():
+        folder, _, name = path.rpartition("/")
+        fd = _folder(root, folder, owner)
+        try:
+            os.chmod(name, mode, dir_fd=fd)
+        finally:
+            os.close(fd)
+    for path in (*places.files, *places.replaced):
+        folder, _, name = path.rpartition("/")
+        fd = _folder(root, folder, owner)
+        try:
+            if path in places.replaced:
+                os.unlink(name, dir_fd=fd)
+            file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=fd)
+            os.fchown(file, owner, owner)
+            os.fchmod(file, 0o644)
+            os.close(file)
+        finally:
+            os.close(fd)
+
+
+def _folder(root: str, path: str, owner: int) -> int:
+    """
+    A folder, made as far as it is missing.
+
+    :returns: its descriptor.
+    :raises OSError: something on the way is no folder.
     """
     fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        for name in target.strip("/").split("/")[:-1]:
+        for name in filter(None, path.split("/")):
             try:
                 os.mkdir(name, 0o755, dir_fd=fd)
                 os.chown(name, owner, owner, dir_fd=fd)
@@ -129,10 +158,10 @@ def _make_parents(root: str, target: str, owner: int) -> None:
             below = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
             os.close(fd)
             fd = below
-    except NotADirectoryError:
-        pass
-    finally:
+    except BaseException:
         os.close(fd)
+        raise
+    return fd
 
 
 def _place(path: str, tree: int) -> None:

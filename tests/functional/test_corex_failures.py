@@ -168,11 +168,13 @@ class StepsTests(FailingTestCase):
         folder = self.folder()
         for name in ("proc", "dev", "sys"):
             url = image().variant(folder, {name: b"a file"})
-            self.refused_create(503, f"/{name} of the image is no folder", plist=url)
+            self.refused_create(400, f"/{name} of the image is no folder", plist=url)
             self.assert_nothing_left()
-        self.refused_create(503, "cannot start container", plist=image().variant(folder, {"tmp": b"a file"}))
+        words = "'/tmp' of the image is a file; expected a folder"
+        self.refused_create(400, words, plist=image().variant(folder, {"tmp": b"a file"}))
         self.assert_nothing_left()
-        self.refused_create(503, "cannot start container", mount={str(folder): "/etc/passwd/below"})
+        words = "arguments.mount: '/etc/passwd' of the image is a file; expected a folder"
+        self.refused_create(400, words, mount={str(folder): "/etc/passwd/below"})
 
     def test_runtime(self) -> None:
         """

@@ -186,7 +186,7 @@ class HostileTests(StrangersCase):
                     self.assertEqual([], list(outside.iterdir()), name)
                     self.terminate(number)
                 else:
-                    self.assert_refused(503, "cannot start container", result)
+                    self.assert_refused(400, " of the image ", result)
                 self.assert_nothing_left()
 
     def test_targets_of_mounts(self) -> None:

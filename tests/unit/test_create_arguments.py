@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from core0.commands.corex import DispatchArguments, TerminateArguments
 from core0.commands.create_arguments import MAX_VARIABLE, CreateArguments
+from core0.containers.ground import Places
 from core0.containers.nursery import MAX_ORDER
 from core0.containers.orders import Join, Prepare
 from core0.containers.request import Mount
@@ -205,7 +206,7 @@ class CreateTests(SynchronousTestCase):
         mounts = read(plist=PLIST, mount={path: path for path in paths}).mounts()
         binds = [Bind(mount.source, f"mount-{place}", mount.read_only) for place, mount in enumerate(mounts)]
         targets = [mount.target for mount in mounts]
-        setup = Setup(stage=LONG, lower=LONG, own=LONG, first_id=1, binds=binds, targets=targets)
+        setup = Setup(stage=LONG, lower=LONG, own=LONG, first_id=1, binds=binds, places=Places(targets))
         self.assertLess(len(msgspec.json.encode(Prepare(setup))), MAX_ORDER)
         self.refused("mount", mount={f"{path}{'y' * 500}": path for path in paths})
 
