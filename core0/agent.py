@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from msgspec import Raw, Struct, to_builtins
+from msgspec import UNSET, Raw, Struct, to_builtins
 from msgspec.structs import replace
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -299,7 +299,9 @@ class Agent:
         if job.command.stream:
             flag = SUCCEEDED if outcome.state == State.SUCCESS else FAILED
             now = int(epoch(self._reactor) * 1_000_000_000)
-            self._records.stream(job.id, Message(1, "", now, 1 << 16 | flag), True)
+            run = int(job.started * 1000)
+            ends = UNSET if outcome.printed is None else outcome.printed
+            self._records.stream(job.id, Message(1, "", now, 1 << 16 | flag, run, ends=ends), True)
 
     async def _send(self, job: Job, signal: int) -> None:
         if job.tree is not None:

@@ -140,6 +140,12 @@ class Receiver(Protocol):
         """
         ...
 
+    def clogged(self) -> bool:
+        """
+        Whether records are to stay where they are for a moment.
+        """
+        ...
+
 
 class _Head(Struct):
     v: int | None = None

@@ -229,6 +229,12 @@ class Journal:
         """
         self._sink.stream(job, line, last)
 
+    def clogged(self, job: str) -> bool:
+        """
+        Whether live output is not read as fast as it comes.
+        """
+        return self._sink.clogged(job)
+
     def sample(self, job: str, fields: Mapping[str, str | int | float], life: float) -> None:
         """
         A sample.

@@ -142,7 +142,12 @@ class IRecords(Interface):
 
     def stream(job: str, message: Message, last: bool) -> None:
         """
-        Add to the live output of a job.
+        Add to the live output of a job. Plain output is dropped only where ``clogged`` does not help.
+        """
+
+    def clogged(job: str) -> bool:
+        """
+        Whether the live output of a job comes faster than it is read. Then its program is to wait.
         """
 
     def sample(job: str, fields: Mapping[str, str | int | float], life: float) -> None:

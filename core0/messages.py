@@ -5,6 +5,7 @@ Shapes are those of ``docs/reference/protocol.rst``. JSON is UTF-8.
 """
 
 import difflib
+from binascii import b2a_base64
 from collections.abc import Collection
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any
@@ -18,6 +19,8 @@ SHOWN = 80  # characters of what a client has sent, in an answer
 PASSING = 503  # the code of refusals that may not last
 RETRIED = frozenset({500, PASSING})  # codes of refusals after which a run may be retried
 TOO_LARGE = 413  # the code of results that are not kept
+SHORT_PIECE = 1024  # bytes of live output that have a text whatever they are
+BINARY = 8  # of a longer piece, one byte of so many may be no UTF-8
 MAX_SHOWN = 4096  # bytes of a payload on core:rejected
 
 Seconds = Annotated[float, Meta(le=TEN_YEARS)]
@@ -90,7 +93,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
     ``data`` is text in the form that ``level`` names, JSON for 20. ``streams`` are the ends of stdout and stderr as the
     process wrote them, ``truncated`` how many bytes before them were dropped. ``code`` is an exit status (128 + n for
     signal n), or one of the numbers of :class:`core0.errors.Refusal`. ``refused``: it is no use to try again;
-    nothing was started, or its result is too large. ``cut``: it was ended from outside before its time.
+    nothing was started, or its result is too large. ``cut``: it was ended from outside before its time. ``printed``:
+    all bytes of stdout and of stderr.
     """
 
     state: State = State.SUCCESS
@@ -102,6 +106,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     truncated: tuple[int, int] = (0, 0)
     refused: bool = False
     cut: bool = False
+    printed: tuple[int, int] | None = None
 
 
 class Result(Struct, frozen=True, kw_only=True):
@@ -140,14 +145,23 @@ class Rejection(Struct, frozen=True, kw_only=True):
 
 class Message(Struct, frozen=True):
     """
-    One message that a job printed; ``epoch`` in ns. ``meta`` is level << 16, plus 2 or 4 on the last one of a stream
-    (the job succeeded, or did not); only live streams carry it.
+    One message that a job printed; ``epoch`` in ns. Only live streams carry the rest.
+
+    ``meta`` is level << 16, plus 2 or 4 on the last one of a stream (the job succeeded, or did not). On plain output:
+    ``run`` is when the run began, in ms since the epoch, ``offset`` how many bytes of the same stream and run came
+    before it, ``part`` says that no newline follows, and ``base64`` has the bytes if ``message`` does not. ``ends``, on
+    the last one: bytes of stdout and stderr.
     """
 
     level: int
     message: str
     epoch: int
     meta: int | msgspec.UnsetType = msgspec.UNSET
+    run: int | msgspec.UnsetType = msgspec.UNSET
+    offset: int | msgspec.UnsetType = msgspec.UNSET
+    part: bool | msgspec.UnsetType = msgspec.UNSET
+    base64: str | msgspec.UnsetType = msgspec.UNSET
+    ends: tuple[int, int] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Record(Struct, frozen=True):
@@ -179,6 +193,26 @@ class Mark(Struct, frozen=True, omit_defaults=True):
 encode = msgspec.json.encode
 decode_mark = msgspec.json.Decoder(Mark).decode
 decode_result = msgspec.json.Decoder(Result).decode
+
+
+def plain_message(level: int, data: bytes, epoch: int, run: int, offset: int) -> Message:
+    """
+    A piece of plain output, as it is in live output.
+
+    :param data: with the newline at its end, if it has one.
+    """
+    part = not data.endswith(b"\n")
+    text: str
+    exact: str | msgspec.UnsetType = msgspec.UNSET
+    body = data if part else data[:-1]
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        text = body.decode("utf-8", "replace")
+        if len(body) > SHORT_PIECE and text.count("\ufffd") > len(body) // BINARY:
+            text = ""  # it says nothing to anybody, and would take several times as much room
+        exact = b2a_base64(body, newline=False).decode()
+    return Message(level, text, epoch, level << 16, run, offset, part or msgspec.UNSET, exact)
 
 
 def usable_id(id: str) -> bool:

@@ -5,6 +5,7 @@ What jobs say on their way: log records, live output, samples. All of it may be 
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from msgspec import UNSET
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
@@ -39,6 +40,12 @@ class RecordSink(Sink, Protocol):
     def stream(self, job: str, line: bytes, last: bool) -> None:
         """
         One record of live output, JSON. The last one of a job is never dropped.
+        """
+        ...
+
+    def clogged(self, job: str) -> bool:
+        """
+        Whether more live output of a job waits for its reader than should.
         """
         ...
 
@@ -136,10 +143,17 @@ class Records:
         """
         Add to the live output of a job.
         """
-        if not last and not self._bucket.take():
+        # plain output is in few pieces if there is much of it
+        if not self._bucket.take() and not last and message.offset is UNSET:
             self.drop(1)
             return
         self._sink.stream(job, encode(Record(self._core, self._node, job, message)), last)
+
+    def clogged(self, job: str) -> bool:
+        """
+        Whether more live output of a job waits for its reader than should.
+        """
+        return self._sink.clogged(job)
 
     def sample(self, job: str, fields: Mapping[str, str | int | float], life: float) -> None:
         """

@@ -195,6 +195,7 @@ class MemoryRecords:
         self.levels = levels
         self.left = 1_000_000
         self.dropped = 0
+        self.full = False
         self.logs: list[tuple[str, int, str]] = []
         self.streams: list[tuple[str, Message, bool]] = []
         self.samples: list[tuple[str, Mapping[str, Any], float]] = []
@@ -223,6 +224,12 @@ class MemoryRecords:
         Kept.
         """
         self.streams.append((job, message, last))
+
+    def clogged(self, job: str) -> bool:
+        """
+        As the test says.
+        """
+        return self.full
 
     def sample(self, job: str, fields: Mapping[str, str | int | float], life: float) -> None:
         """

@@ -200,7 +200,6 @@ def run(directory: str | None, env: dict[str, str], stdin: str | None, **given: 
       3 user, 4 operator, 7 warning, 8 error, 9 critical   on stderr
       20 to 23 and 30, its result                          on stdout, at the end
       5, 6, 10, 11                                         not at all
-    Bytes that are no UTF-8 come out as U+FFFD.
     """
     from core0.client.client import Fields
     from core0.client.run import Request

@@ -2,13 +2,14 @@
 Talking to core0 from a Twisted program: push commands, wait for results, follow live output.
 """
 
+from binascii import a2b_base64
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 from uuid import uuid4
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw
 from twisted.internet.defer import TimeoutError
 
 from core0.client.errors import NoAnswer, Rejected, ServerError
@@ -87,6 +88,21 @@ class Sent:
     chosen: bool = False
     before: frozenset[tuple[int, str]] = frozenset()
     life: int = -2
+
+
+def output_bytes(record: Record) -> bytes:
+    """
+    The bytes that a record of plain output (level 1 or 2) stands for, its newline included: all of them, one after
+    another, are the stream as it was.
+    """
+    message = record.message
+    data = message.message.encode("utf-8", "replace")
+    if message.base64 is not UNSET:
+        try:
+            data = a2b_base64(message.base64, strict_mode=True)
+        except ValueError:
+            pass  # of a Core that is not to be trusted
+    return data if message.part is True else data + b"\n"
 
 
 def is_last(record: Record) -> bool:
@@ -421,4 +437,4 @@ def _step(seconds: float, most: float = ROUND) -> float:
     return min(max(seconds, SHORTEST), most)
 
 
-__all__ = ["Batch", "Client", "Fields", "NoAnswer", "Rejected", "Sent", "ServerError", "is_last"]
+__all__ = ["Batch", "Client", "Fields", "NoAnswer", "Rejected", "Sent", "ServerError", "is_last", "output_bytes"]

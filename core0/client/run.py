@@ -262,5 +262,6 @@ async def _follow(clock: IReactorTime, client: Client, sent: Sent, request: Requ
     complete = live.finish(result)
     show_end(result, screen)
     if not complete:
-        screen.say(f"corectl: some output is missing, it came too fast to be passed on; try: corectl result {sent.id}")
+        count = f"{live.missing} bytes of" if live.missing else "some"
+        screen.say(f"corectl: {count} output did not arrive; what core0 has kept of it: corectl result {sent.id}")
     return result

@@ -60,6 +60,7 @@ class Container:
         self.gone: Occurrence[None] = Occurrence()
         self.resolver = HostResolver()
         self._words = Bucket(house.reactor, WORDS, WORDS_AT_ONCE)
+        self._clogged: set[str] = set()  # ids of jobs
         self._ignored = 0  # of these the log tells
         self._told = -TELL
 
@@ -148,6 +149,8 @@ class Container:
                     self._house.journal.log(report.line)
                 case Live():
                     self._house.journal.stream(report.id, report.line, report.last)
+                    if self._house.journal.clogged(report.id):
+                        self._clogged.add(report.id)
                 case Sample():
                     self._house.journal.sample(report.id, report.fields, report.life)
                 case Own() if self._words.take():
@@ -155,6 +158,13 @@ class Container:
                 case Own():
                     self.reports.ignored += 1
         self._complain()
+
+    def clogged(self) -> bool:
+        """
+        Whether live output of a job in there is not read as fast as it comes: then the container is to wait.
+        """
+        self._clogged = {id for id in self._clogged if self._house.journal.clogged(id)}
+        return bool(self._clogged)
 
     def _complain(self) -> None:
         """

@@ -24,6 +24,7 @@ MOST_FIELDS = 16  # of a sample
 LONGEST_NAME = 64  # characters of a field
 LARGEST_FIELD = 64 << 10  # characters
 HIGHEST = 2**63 - 1
+FARTHEST = 2**53  # of offsets, and times in ms: clients read them as floats
 LEVELS = frozenset(Level)
 _decode_body = msgspec.json.Decoder(Record).decode
 
@@ -135,7 +136,20 @@ class Reports:
         return None if life is None else Sample(message.id, fields, life)
 
     def _record(self, id: str, message: Message, *, meta: bool = True) -> bytes:
-        own = Message(message.level, message.message[:LARGEST], message.epoch, message.meta if meta else UNSET)
+        level, text = message.level, message.message[:LARGEST]
+        own = Message(level, text, message.epoch)
+        if meta:
+            own = Message(
+                level,
+                text,
+                message.epoch,
+                message.meta,
+                message.run,
+                message.offset,
+                message.part,
+                message.base64,
+                message.ends,
+            )
         return encode(Record(self._number, self._node, id, own))
 
 
@@ -147,7 +161,10 @@ def _body(raw: Raw) -> Record | None:
     message = record.message
     meta = message.meta
     possible = message.level in LEVELS and 0 <= message.epoch <= HIGHEST and (meta is UNSET or 0 <= meta < 1 << 32)
-    return record if possible else None
+    places = (message.run, message.offset, *((0, 0) if message.ends is UNSET else message.ends))
+    possible = possible and all(place is UNSET or 0 <= place <= FARTHEST for place in places)
+    exact = message.base64 is UNSET or (len(message.base64) <= LARGEST and message.base64.isascii())
+    return record if possible and exact else None
 
 
 def _usable(name: str, value: str | int | float) -> bool:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 
 from twisted.internet.error import ProcessTerminated
-from twisted.internet.interfaces import IProcessProtocol, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IProcessProtocol, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -14,9 +14,10 @@ from zope.interface import implementer
 from core0.interfaces import IJob, IRecords
 from core0.jobs.levels import MERE, Levels, Plain
 from core0.jobs.lines import Lines
+from core0.jobs.pieces import Pieces
 from core0.jobs.results import ResultBuffers
 from core0.jobs.tail import Tail
-from core0.messages import RESULT_LEVELS, Level, Message
+from core0.messages import RESULT_LEVELS, Level, Message, plain_message
 from core0.waiting import Occurrence
 
 MAX_MESSAGE = 1 << 20  # bytes of a result that becomes a record
@@ -25,6 +26,9 @@ SECOND = 1_000_000_000  # ns
 MAX_WORD = 256  # bytes of each part of a sample; a longer one is a mere message
 EXPENSIVE = 0.004  # seconds that a piece of output takes before its program has to wait a while
 LONGEST_BREAK = 0.05  # seconds
+PART = 0.05  # seconds after which a part of a line is live
+CLOGGED = 0.02  # seconds until a program that prints faster than it is read has its turn again
+MAX_LINES = 1000  # of live output that are records of their own, in a second
 SIGNALLED = 128  # + number: as a shell reports it
 
 
@@ -43,8 +47,11 @@ class Output:
         "_data",
         "_job",
         "_limit",
+        "_lines_left",
         "_now",
         "_records",
+        "_run",
+        "_second",
         "_streaming",
         "_streams",
         "_taken",
@@ -65,6 +72,8 @@ class Output:
         self._limit = limit
         self._now = now
         self._streaming = bool(command.stream)
+        self._run = int(job.started * 1000)
+        self._second, self._lines_left = 0, 0
         levels = command.log_levels
         self._wanted = records.wants if levels is None else frozenset(levels).__contains__
         messages = command.messages is not False
@@ -121,16 +130,64 @@ class Output:
         """
         Whether anybody looks at the single lines of plain output.
         """
-        return self._streaming or self._watch is not None or self._wanted(level)
+        return self._watch is not None or self._wanted(level)
+
+    def pieces(self, level: int) -> Pieces | None:
+        """
+        What makes live output of the plain output of a level, if that is wanted.
+        """
+        return (
+            Pieces(lambda data, offset: self._live(level, data, offset), self._one_by_one) if self._streaming else None
+        )
+
+    def _live(self, level: int, data: bytes, offset: int) -> None:
+        message = plain_message(level, data, int(self._now() * SECOND), self._run, offset)
+        self._records.stream(self._job, message, False)
+
+    def _one_by_one(self, count: int) -> bool:
+        """
+        Whether there is room for a record for each of so many lines.
+        """
+        second = int(self._now())
+        if second != self._second:
+            self._second, self._lines_left = second, MAX_LINES
+        if count > self._lines_left or count > self._records.room():
+            return False
+        self._lines_left -= count
+        return True
+
+    def partial(self) -> bool:
+        """
+        Whether parts of lines wait to become live.
+        """
+        return any(stream.partial() for stream in self._streams)
+
+    def flush(self, but: int = 0) -> None:
+        """
+        Have them become live, but for those of one level.
+        """
+        for level, stream in enumerate(self._streams, 1):
+            if level != but and stream.pieces is not None:
+                stream.pieces.flush()
+
+    def clogged(self) -> bool:
+        """
+        Whether the program is to wait for those who read it.
+        """
+        return self._streaming and self._records.clogged(self._job)
+
+    def printed_bytes(self) -> tuple[int, int]:
+        """
+        All of stdout and of stderr.
+        """
+        return self._streams[0].tail.total, self._streams[1].tail.total
 
     def emit(self, level: int, text: str) -> None:
         """
-        Hand on a line or a message to those who want it.
+        Hand on a line to those who want it.
         """
         if self._wanted(level):
             self._records.log(self._job, level, text)
-        if self._streaming:
-            self._records.stream(self._job, Message(level, text, int(self._now() * SECOND), level << 16), False)
         if self._watch is not None:
             self._watch(text)
 
@@ -167,6 +224,12 @@ class Output:
         elif level == Level.STATSD and len(data) <= 4 * MAX_WORD:
             self._statsd(text)
         self.emit(level, text)
+        self._tell_live(level, text)
+
+    def _tell_live(self, level: int, text: str) -> None:
+        if self._streaming:
+            self.flush()  # what was printed before comes before it
+            self._records.stream(self._job, Message(level, text, int(self._now() * SECOND), level << 16), False)
 
     def fits(self, size: int) -> bool:
         """
@@ -236,13 +299,14 @@ class Output:
 
 
 class _Stream:
-    __slots__ = ("_cut", "_level", "_lines", "_output", "levels", "tail")
+    __slots__ = ("_cut", "_level", "_lines", "_output", "levels", "pieces", "tail")
 
     def __init__(self, output: Output, level: Level, messages: bool) -> None:
         self._output = output
         self._level = level
         self._cut = 0
         self._lines = Lines(MAX_RECORD) if output.wants_lines(level) else None
+        self.pieces = output.pieces(level)
         self.tail = Tail(output._limit)
         self.levels: Levels | Plain = Plain(self.plain)
         if messages:
@@ -254,6 +318,12 @@ class _Stream:
         self.tail.append(run)
         if self._lines is not None:
             self._output.lines(self._level, self._lines, run)
+        if self.pieces is not None:
+            self._output.flush(but=self._level)
+            self.pieces.feed(run)
+
+    def partial(self) -> bool:
+        return self.pieces is not None and self.pieces.partial
 
     def _message(self, level: int, text: bytes, dropped: int) -> None:
         self._cut += dropped
@@ -269,6 +339,8 @@ class _Stream:
         """
         The last line needs no newline.
         """
+        if self.pieces is not None:
+            self.pieces.close()
         if self._lines is not None:
             for line in self._lines.close():
                 self._output.emit(self._level, line.decode("utf-8", "replace"))
@@ -295,6 +367,7 @@ class Printing(ProcessProtocol):
         self._stdin = stdin
         self._fed = 0 if stdin is None else len(stdin)
         self._spent = spent
+        self._parts: IDelayedCall | None = None
         self.exited: Occurrence[int] = Occurrence()
         self.closed: Occurrence[None] = Occurrence()
 
@@ -322,9 +395,29 @@ class Printing(ProcessProtocol):
         begin = self._clock.seconds()
         self._output.feed(childFD, data)
         spent = self._clock.seconds() - begin
+        if self._output.partial() and self._parts is None:
+            self._parts = self._clock.callLater(PART, self._flush)
         if spent > EXPENSIVE:
             self.transport.pauseProducing()  # type: ignore[union-attr]
-            self._clock.callLater(min(spent, LONGEST_BREAK), self.transport.resumeProducing)  # type: ignore[union-attr]
+            self._clock.callLater(min(spent, LONGEST_BREAK), self._go_on)
+        elif self._output.clogged():
+            self.transport.pauseProducing()  # type: ignore[union-attr]
+            self._clock.callLater(CLOGGED, self._go_on)
+
+    def _go_on(self) -> None:
+        """
+        Read again, if it is read by others.
+        """
+        if self.closed.happened:
+            return
+        if self._output.clogged():
+            self._clock.callLater(CLOGGED, self._go_on)
+        else:
+            self.transport.resumeProducing()  # type: ignore[union-attr]
+
+    def _flush(self) -> None:
+        self._parts = None
+        self._output.flush()
 
     def processExited(self, reason: Failure) -> None:
         """
@@ -339,4 +432,6 @@ class Printing(ProcessProtocol):
         """
         Twisted's hook: the streams are closed, too.
         """
+        if self._parts is not None and self._parts.active():
+            self._parts.cancel()
         self.closed.happen(None)

@@ -220,6 +220,7 @@ class Processes:
             streams=output.tails(),
             truncated=output.dropped(),
             cut=cut,
+            printed=output.printed_bytes(),
         )
         return without_result(outcome, output.refused) if output.refused else outcome
 

@@ -22,6 +22,13 @@ class Tail:
         return min(self._total, self._limit)
 
     @property
+    def total(self) -> int:
+        """
+        How many bytes were appended.
+        """
+        return self._total
+
+    @property
     def dropped(self) -> int:
         """
         How many bytes came before those that are kept.

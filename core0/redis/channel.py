@@ -25,6 +25,7 @@ def lists_of(number: int) -> tuple[str, str, str]:
 class Channel:
     """
     :ivar busy: the receiver is at work on results.
+    :ivar held: records are not read now.
     :ivar done_results: how many the receiver is done with that are still in the list.
     :ivar done_records: the same of records.
     """
@@ -39,6 +40,7 @@ class Channel:
         "busy",
         "done_records",
         "done_results",
+        "held",
         "keys",
         "lost",
         "number",
@@ -54,7 +56,7 @@ class Channel:
         self._listed = 0
         self._sizes: deque[int] = deque()
         self._listed_bytes = 0
-        self.busy = False
+        self.busy = self.held = False
         self.done_results = self.done_records = 0
         self.lost = 0
         self._told = -TELL
@@ -118,7 +120,8 @@ class Channel:
         """
         done = (self.done_results, self.done_records)
         self.done_results = self.done_records = 0
-        return (*done, int(not self.busy), 1)
+        self.held = self.receiver.clogged()
+        return (*done, int(not self.busy), int(not self.held))
 
     def tell(self, now: float) -> int:
         """

@@ -32,6 +32,7 @@ TURN = 64  # containers looked at in one step
 SENT_BYTES = 32 << 20  # orders on their way at once
 LOOK = 1.0  # seconds between looks without being told
 RETRY = 1.0  # seconds
+HELD = 0.02  # seconds until it is looked again whether records can be taken
 DRAINING = 0.005  # seconds between the first looks whether all is taken
 
 
@@ -273,6 +274,8 @@ class Channels:
             self._take_results(channel, results)
         if more or records:
             self._mark(channel)
+        elif channel.held:
+            self._reactor.callLater(HELD, self._mark, channel)
 
     def _take_records(self, channel: Channel, lines: Sequence[bytes]) -> None:
         channel.done_records = len(lines)

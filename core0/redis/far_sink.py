@@ -12,6 +12,7 @@ from core0.messages import printable
 from core0.redis import keys
 from core0.redis.connection import Connection, Lost, ReplyError
 from core0.redis.link import Link
+from core0.redis.window import READER, Backlog, Window
 from core0.redis.writer import Writer
 from core0.waiting import pause
 
@@ -19,6 +20,8 @@ MAX_ITEMS = 20_000
 MAX_BYTES = 8 << 20
 MAX_LAST, MAX_LAST_BYTES = 20_000, 8 << 20  # the same for last pieces of live output
 SHORT = 1000  # records in the list: core0 reads it
+CLOGGED = 0.02  # seconds between looks whether core0 reads
+RECORD = 1024  # bytes that records in the list may have on average before whoever prints much has to wait
 MAX_OWN = 64 << 10  # characters of an entry of CoreX's own log
 RETRY = 1.0  # seconds
 FLUSH = 0.02  # seconds that records gather before they are sent together
@@ -40,6 +43,9 @@ class FarSink(Writer):
         self._last: list[bytes] = []  # of live output: they have room of their own, and stay until they are there
         self._bytes = self._last_bytes = 0
         self._dropped = 0
+        self._sent = clock.seconds()
+        window = Window(keys.MAX_RECORDS, keys.MAX_RECORDS * RECORD)
+        self._backlog = Backlog(window, clock.seconds(), read=True)
 
     def log(self, line: bytes) -> None:
         """
@@ -56,6 +62,15 @@ class FarSink(Writer):
             self._add_last(stream_line(job, line, True))
         elif self._roomy(len(line)):
             self._lines.append(stream_line(job, line, False))
+
+    def clogged(self, job: str) -> bool:
+        """
+        Whether more waits for core0 than should.
+        """
+        now = self._clock.seconds()
+        if self._bytes > MAX_BYTES // 2:
+            return now - self._sent < READER
+        return self._backlog.clogged(now)
 
     def sample(self, job: str, fields: Mapping[str, str | int | float], life: float) -> None:
         """
@@ -84,6 +99,8 @@ class FarSink(Writer):
         if len(self._lines) >= MAX_ITEMS or self._bytes + size > MAX_BYTES:
             self._dropped += 1
             return False
+        if not self._bytes:
+            self._sent = self._clock.seconds()  # it is not late before
         self._bytes += size
         self._bell.ring()
         return True
@@ -93,7 +110,9 @@ class FarSink(Writer):
 
     async def _work(self) -> None:
         while True:
-            await self._bell.wait(self._clock if self._dropped else None, RETRY)
+            waited_for = self._backlog.clogged(self._clock.seconds())
+            look = CLOGGED if waited_for else RETRY
+            await self._bell.wait(self._clock if waited_for or self._dropped else None, look)
             await pause(self._clock, FLUSH)
             connection = await self._link.up()
             try:
@@ -107,9 +126,15 @@ class FarSink(Writer):
         dropped = await self._to_tell(connection)
         lines, last = self._lines, self._last[:]
         told = [dropped_line(dropped)] if dropped else []
+        now = self._clock.seconds()
         if not (lines or last or told):
+            if self._backlog.clogged(now):
+                self._backlog.seen(await connection.command("LLEN", self._key), 0, keys.MAX_RECORDS, now)
             return
+        count = len(lines) + len(last) + len(told)
+        self._backlog.add(count, self._bytes + self._last_bytes)
         self._lines, self._bytes = [], 0
+        self._sent = now
         try:
             listed = await connection.command("RPUSH", self._key, *lines, *last, *told)
         except (Lost, ReplyError):
@@ -117,6 +142,7 @@ class FarSink(Writer):
             self._dropped += len(lines)
             self._bell.ring()
             raise
+        self._backlog.seen(listed, count, keys.MAX_RECORDS, now)
         del self._last[: len(last)]
         self._last_bytes -= sum(map(len, last))
         self._dropped -= dropped

@@ -14,14 +14,15 @@ from core0.redis import keys
 from core0.redis.connection import Connection, Lost, ReplyError
 from core0.redis.link import Link
 from core0.redis.script import SAMPLE
-from core0.redis.window import Window, Windows
+from core0.redis.window import CLOG_BYTES, READER, Backlog, Window, Windows
 from core0.redis.writer import Writer
 from core0.waiting import pause
 
 MAX_ITEMS = 20_000
-MAX_BYTES = 8 << 20
+MAX_BYTES = 24 << 20
 RETRY = 1.0  # seconds
 FLUSH = 0.02  # seconds that records gather before they are written together
+CLOGGED = 0.02  # seconds between looks whether live output is read
 SAMPLES = 200  # written by one call of the script
 RECORD = 1024  # bytes that log records in Redis may have on average; if they are larger, fewer are kept
 SLACK = 2  # a sample lives for so many intervals, and a result's life
@@ -41,13 +42,19 @@ class RecordWriter(Writer):
         self._kept = Window(most, most * RECORD)
         self._logs: list[bytes] = []
         self._streams: dict[str, list[bytes]] = {}
-        self._live = Windows(lambda: Window(keys.MAX_STREAM, keys.MAX_STREAM * RECORD), life)
+        self._live = Windows(self._backlog, life)
+        self._clogged: set[str] = set()
+        self._sizes: dict[str, int] = {}
+        self._flushed = clock.seconds()
         self._over: list[str] = []
         self._samples: list[tuple[str, Mapping[str, Any], float]] = []
         self._count = 0
         self._bytes = 0
         self._dropped = 0
         self.tell_dropped: Callable[[int, str], bytes] = lambda count, where: b""
+
+    def _backlog(self) -> Backlog:
+        return Backlog(Window(keys.MAX_STREAM, keys.MAX_STREAM * RECORD), self._clock.seconds())
 
     def keep(self, most: int) -> None:
         """
@@ -59,6 +66,8 @@ class RecordWriter(Writer):
         if not needed and (self._count >= MAX_ITEMS or self._bytes + size > MAX_BYTES):
             self._dropped += 1
             return False
+        if not self._bytes:
+            self._flushed = self._clock.seconds()  # it is not late before
         self._count += 1
         self._bytes += size
         self._bell.ring()
@@ -77,8 +86,19 @@ class RecordWriter(Writer):
         """
         if self._roomy(len(line), last):
             self._streams.setdefault(job, []).append(line)
+            self._sizes[job] = self._sizes.get(job, 0) + len(line)
         if last:
             self._over.append(job)
+
+    def clogged(self, job: str) -> bool:
+        """
+        Whether more live output of a job waits to be written, or to be read, than should.
+        """
+        now = self._clock.seconds()
+        if self._bytes > MAX_BYTES // 2 or self._sizes.get(job, 0) > CLOG_BYTES:
+            return job in self._sizes and now - self._flushed < READER
+        backlog = self._live.find(job) if job in self._clogged else None
+        return backlog is not None and backlog.clogged(now)
 
     def sample(self, job: str, fields: Mapping[str, Any], life: float) -> None:
         """
@@ -92,7 +112,7 @@ class RecordWriter(Writer):
 
     async def _work(self) -> None:
         while True:
-            await self._bell.wait()
+            await self._bell.wait(self._clock if self._clogged else None, CLOGGED)
             await pause(self._clock, FLUSH)
             connection = await self._link.up()
             try:
@@ -108,22 +128,15 @@ class RecordWriter(Writer):
         dropped, self._dropped = self._dropped, 0
         count, self._count, self._bytes = self._count, 0, 0
         self._logs, self._streams, self._samples = [], {}, []
+        self._sizes = {}
         over, self._over = self._over, []
         if dropped:
             logs.append(self.tell_dropped(dropped, "Redis"))
         sent: list[Deferred[Any]] = []
-        now = self._clock.seconds()
         if logs:
             sent.append(connection.command("RPUSH", keys.LOGS, *logs))
             sent.append(connection.command("LTRIM", keys.LOGS, -self._kept.add(len(logs), sum(map(len, logs))), -1))
-        for job, lines in streams.items():
-            key = keys.stream(job)
-            sent.append(connection.command("RPUSH", key, *lines))
-            kept = self._live.get(job, now)
-            sent.append(connection.command("LTRIM", key, -kept.add(len(lines), sum(map(len, lines))), -1))
-            sent.append(connection.command("EXPIRE", key, self._life))
-        for job in over:
-            self._live.remove(job)
+        sent += self._send_streams(connection, streams)
         for first in range(0, len(samples), SAMPLES):
             words: list[Any] = [keys.MAX_SAMPLES]
             for job, fields, life in samples[first : first + SAMPLES]:
@@ -133,11 +146,64 @@ class RecordWriter(Writer):
             sent.append(connection.command("EVALSHA", SAMPLE.sha, 0, *words))
         try:
             await gatherResults(sent, consumeErrors=True).addErrback(_first)
-        except (Lost, ReplyError):
-            # not repeated: part of them may have been written
-            self._dropped += dropped + count
+        except (Lost, ReplyError) as error:
+            # not repeated: part of them may have been written. A reader of live output knows what it has had already.
+            again = sum(map(len, streams.values())) if isinstance(error, Lost) or "READONLY" in str(error) else 0
+            if again:
+                self._send_again(streams, over)
+            self._dropped += dropped + count - again
             self._bell.ring()
             raise
+        self._flushed = self._clock.seconds()
+        self._forget(over)
+
+    def _send_streams(self, connection: Connection, streams: Mapping[str, list[bytes]]) -> "list[Deferred[Any]]":
+        """
+        Live output, and a look at that which nobody seems to read.
+        """
+        now = self._clock.seconds()
+        sent: list[Deferred[Any]] = [
+            connection.command("LLEN", keys.stream(job)).addCallback(self._looked, job, 0, keys.MAX_STREAM)
+            for job in self._clogged - streams.keys()
+        ]
+        for job, lines in streams.items():
+            key = keys.stream(job)
+            backlog = self._live.get(job, now)
+            kept = backlog.add(len(lines), sum(map(len, lines)))
+            sent.append(connection.command("RPUSH", key, *lines).addCallback(self._looked, job, len(lines), kept))
+            sent.append(connection.command("LTRIM", key, -kept, -1))
+            sent.append(connection.command("EXPIRE", key, self._life))
+        return sent
+
+    def _looked(self, listed: int, job: str, added: int, kept: int) -> None:
+        now = self._clock.seconds()
+        backlog = self._live.find(job)
+        if backlog is not None:
+            backlog.seen(listed, added, kept, now)
+        if backlog is not None and backlog.clogged(now):
+            self._clogged.add(job)
+        else:
+            self._clogged.discard(job)
+
+    def _send_again(self, streams: Mapping[str, list[bytes]], over: list[str]) -> None:
+        """
+        Before what has come meanwhile, as far as there is room.
+        """
+        for job, lines in streams.items():
+            size = sum(map(len, lines))
+            self._streams[job] = lines + self._streams.get(job, [])
+            self._sizes[job] = self._sizes.get(job, 0) + size
+            self._count += len(lines)
+            self._bytes += size
+        self._over = over + self._over
+
+    def _forget(self, over: list[str]) -> None:
+        """
+        Live output that is complete.
+        """
+        for job in over:
+            self._live.remove(job)
+            self._clogged.discard(job)
 
 
 def _first(failure: Failure) -> Failure:

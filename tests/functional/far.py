@@ -89,6 +89,12 @@ class Host:
             elif found is not None:
                 self.ready.append(found)
 
+    def clogged(self) -> bool:
+        """
+        Never.
+        """
+        return False
+
     def records(self, lines: Sequence[bytes]) -> None:
         """
         Keep them.

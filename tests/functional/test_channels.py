@@ -216,6 +216,12 @@ class HostileTests(FarCase):
                     raise ValueError("results")
                 await super().results(lines)
 
+            def clogged(self) -> bool:
+                """
+                Never.
+                """
+                return False
+
             def records(self, lines: Sequence[bytes]) -> None:
                 if b"broken" in lines:
                     raise ValueError("records")

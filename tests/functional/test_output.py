@@ -4,12 +4,20 @@ What becomes of the output of programs, on the host and in a container alike.
 
 import hashlib
 import json
+import os
+import random
+import subprocess
+import time
+from collections.abc import Sequence
 from typing import Any
 
+from tests.daemon import ROOT
 from tests.functional.containers import ContainerTestCase
+from tests.functional.corectl_shared import CORECTL
 from tests.functional.shared import DaemonTestCase, sh
 
 MIB = 1 << 20
+MUCH = 30 * MIB  # more than is kept for a reader
 CONFIG = f"[jobs]\nresult_buffer = {2 * MIB}"
 
 
@@ -20,12 +28,90 @@ class OutputCase:
 
     assertEqual: Any
     assertIn: Any
+    addCleanup: Any
+    daemon: Any
 
     def ran(self, script: str, **fields: Any) -> dict[str, Any]:
         """
         The result of a shell script.
         """
         raise NotImplementedError
+
+    def corectl(self, *words: str) -> "subprocess.Popen[bytes]":
+        """
+        ``corectl run`` with this, where these tests run programs.
+        """
+        process = subprocess.Popen(
+            [*CORECTL, "run", *self.options(), *words],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "CORE0_URL": self.daemon.socket},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        return process
+
+    def options(self) -> Sequence[str]:
+        """
+        Where that is.
+        """
+        raise NotImplementedError
+
+    def test_parts(self) -> None:
+        """
+        A part of a line is there while the program waits for an answer to it, and so is progress without newlines.
+        """
+        answer = f"read -r _ < {self.pipe()}"
+        script = f"mkfifo {self.pipe()}; printf 'Password: '; {answer}; printf '10%%\\r20%%\\r'; {answer}; echo done"
+        process = self.corectl("--", "sh", "-c", script)
+        assert process.stdout is not None
+        for expected in (b"Password: ", b"10%\r20%\r"):
+            self.assertEqual(expected, process.stdout.read(len(expected)))
+            self.ran(f"echo > {self.pipe()}")
+        self.assertEqual(b"done\n", process.stdout.read())
+
+    def pipe(self) -> str:
+        """
+        The path of a FIFO, as programs see it.
+        """
+        raise NotImplementedError
+
+    def test_bytes(self) -> None:
+        """
+        ``corectl run -- cat FILE`` gives the bytes as they are, also to a reader that is much slower.
+        """
+        data = random.Random(7).randbytes(MUCH)
+        with open(self.host_file(), "wb") as file:
+            file.write(data)
+        for pause in (0.0, 0.05):
+            process = self.corectl("--", "cat", self.file())
+            assert process.stdout is not None and process.stderr is not None
+            digest, size = hashlib.md5(), 0
+            while piece := process.stdout.read(MIB):
+                digest.update(piece)
+                size += len(piece)
+                time.sleep(pause)
+            self.assertEqual((b"", 0), (process.stderr.read(), process.wait()))
+            self.assertEqual((MUCH, hashlib.md5(data).hexdigest()), (size, digest.hexdigest()))
+
+    def file(self) -> str:
+        """
+        The path of a file, as programs see it.
+        """
+        raise NotImplementedError
+
+    def host_file(self) -> str:
+        """
+        The same, as this process sees it.
+        """
+        raise NotImplementedError
+
+    def test_unread(self) -> None:
+        """
+        Live output that nobody reads holds up no program for long, and the result has the end of it.
+        """
+        found = self.ran(f"head -c {MUCH} /dev/zero | tr '\\0' x; echo end", stream=True)
+        self.assertEqual(("SUCCESS", True), (found["state"], found["streams"][0].endswith("xend\n")))
 
     def test_streams_by_number(self) -> None:
         """
@@ -98,6 +184,30 @@ class OnHostTests(OutputCase, DaemonTestCase):
         """
         return self.run_sh(script, **fields)
 
+    def options(self) -> Sequence[str]:
+        """
+        Here.
+        """
+        return ()
+
+    def pipe(self) -> str:
+        """
+        Beside core0.
+        """
+        return str(self.daemon.folder / "pipe")
+
+    def file(self) -> str:
+        """
+        Beside core0.
+        """
+        return str(self.daemon.folder / "file")
+
+    def host_file(self) -> str:
+        """
+        The same.
+        """
+        return self.file()
+
 
 class InContainerTests(OutputCase, ContainerTestCase):
     """
@@ -111,10 +221,35 @@ class InContainerTests(OutputCase, ContainerTestCase):
         A container.
         """
         super().setUp()
-        self.number = self.create()
+        self.shared = self.folder()
+        self.number = self.create(mount={str(self.shared): "/shared"})
 
     def ran(self, script: str, **fields: Any) -> dict[str, Any]:
         """
         By its CoreX.
         """
         return self.inside(self.number, "core.system", sh(script), **fields)
+
+    def options(self) -> Sequence[str]:
+        """
+        In there.
+        """
+        return ("--container", str(self.number))
+
+    def pipe(self) -> str:
+        """
+        In a folder of the host.
+        """
+        return "/shared/pipe"
+
+    def file(self) -> str:
+        """
+        In a folder of the host.
+        """
+        return "/shared/file"
+
+    def host_file(self) -> str:
+        """
+        As the host sees it.
+        """
+        return str(self.shared / "file")

@@ -116,6 +116,12 @@ class _Slow:
     def feed(self, fd: int, data: bytes) -> None:
         self._clock.advance(EXPENSIVE * 2)
 
+    def partial(self) -> bool:
+        return False
+
+    def clogged(self) -> bool:
+        return False
+
 
 class _Transport:
     def __init__(self) -> None:

@@ -290,6 +290,7 @@ class OutputTests(SynchronousTestCase):
         Whatever is printed, in whatever pieces, no more is kept than may be, and the pieces make no difference.
         """
         whole = self.print(out, (ERR, err), limit=limit, stream=True)
+        whole.release()
         pieces = [bytes([byte]) for byte in out], [(ERR, bytes([byte])) for byte in err]
         cut = self.print(*pieces[0], *pieces[1], limit=limit, stream=True)
         for output in (whole, cut):

@@ -37,6 +37,12 @@ class Sink:
         """
         self.streams.append((job, json.loads(line), last))
 
+    def clogged(self, job: str) -> bool:
+        """
+        Never.
+        """
+        return False
+
     def sample(self, job: str, fields: Mapping[str, Any], life: float) -> None:
         """
         Kept.

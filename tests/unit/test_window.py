@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from core0.redis import window
 from core0.redis.records import RecordWriter
-from core0.redis.window import Window, Windows
+from core0.redis.window import CLOG, CLOG_BYTES, NOBODY, READER, Backlog, Window, Windows
 
 
 class WindowTests(SynchronousTestCase):
@@ -60,6 +60,15 @@ class WindowTests(SynchronousTestCase):
                 number += each
                 total += bytes_
             self.assertTrue(total <= 500 or number == done[-1][0], (done, kept))
+
+    def test_newest(self) -> None:
+        """
+        How large the newest are is known by the writes that they are of.
+        """
+        window = Window(100, 10_000)
+        for _ in range(3):
+            window.add(10, 400)
+        self.assertEqual([0, 40, 400, 440, 1200, 1200], [window.newest(count) for count in (0, 1, 10, 11, 30, 99)])
 
 
 class WindowsTests(SynchronousTestCase):
@@ -159,3 +168,60 @@ class WriterTests(SynchronousTestCase):
             most = max(most, len(writer._live))
         self.assertTrue(most <= 3001, most)
         self.assertTrue(len(writer._live) <= 3001, len(writer._live))
+
+
+class BacklogTests(SynchronousTestCase):
+    """
+    What of a list is not read yet.
+    """
+
+    def setUp(self) -> None:
+        """
+        An empty list.
+        """
+        self.backlog = Backlog(Window(10_000, 10 << 20), 0.0)
+
+    def write(self, count: int, size: int, now: float, listed: int) -> None:
+        """
+        Write so many, and see how many are there.
+        """
+        kept = self.backlog.add(count, size)
+        self.backlog.seen(listed, count, kept, now)
+
+    def test_few(self) -> None:
+        """
+        As long as little waits nobody has to.
+        """
+        self.write(CLOG, CLOG_BYTES, 0.0, CLOG)
+        self.assertFalse(self.backlog.clogged(0.0))
+        self.write(1, 0, 1.0, CLOG + 1)
+        self.assertTrue(self.backlog.clogged(1.0))
+
+    def test_large(self) -> None:
+        """
+        Few that are large are much, too; once they are read it is over.
+        """
+        self.write(10, CLOG_BYTES + 1, 0.0, 10)
+        self.assertTrue(self.backlog.clogged(0.0))
+        self.backlog.seen(0, 0, 10_000, 1.0)
+        self.assertFalse(self.backlog.clogged(1.0))
+
+    def test_no_reader(self) -> None:
+        """
+        Nobody waits for long for a reader who has never come.
+        """
+        self.write(10, CLOG_BYTES + 1, 5.0, 10)
+        self.assertTrue(self.backlog.clogged(4.9 + NOBODY))
+        self.assertFalse(self.backlog.clogged(5.0 + NOBODY))
+        self.write(10, CLOG_BYTES, 9.0, 20)
+        self.assertFalse(self.backlog.clogged(9.0))
+
+    def test_slow_reader(self) -> None:
+        """
+        One who takes something now and then is waited for; one who takes nothing any more is not, in the end.
+        """
+        self.write(10, 2 * CLOG_BYTES, 0.0, 10)
+        for turn in range(1, 4):
+            self.backlog.seen(10 - turn, 0, 10_000, turn * (READER - 1))
+            self.assertTrue(self.backlog.clogged((turn + 1) * (READER - 1)))
+        self.assertFalse(self.backlog.clogged(4 * READER))

@@ -10,12 +10,15 @@ local most, room, largest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[
 local most_results, most_records = tonumber(ARGV[4]), tonumber(ARGV[5])
 local answers = {}
 
-local function read(key)
+-- of records not more at once than whoever writes them has room for
+local most_at_once = 4 * 1024 * 1024
+
+local function read(key, own)
     local found, large, left = {}, 0, redis.call('LLEN', key)
-    while left > #found and #found < most and room > 0 and large < 16 do
+    while left > #found and #found < most and room > 0 and own > 0 and large < 16 do
         local entry = redis.call('LINDEX', key, #found)
         if #entry <= largest then
-            room = room - #entry
+            room, own = room - #entry, own - #entry
             found[#found + 1] = entry
         elseif #found > 0 then
             break
@@ -40,7 +43,7 @@ for index = 1, #KEYS, 3 do
     local answer = {redis.call('LLEN', KEYS[index]), 0, many_results, many_records, 0, {}, {}}
     for place, key in ipairs({results, records}) do
         if ARGV[at + 2 + place] == '1' then
-            local found, large, more = read(key)
+            local found, large, more = read(key, place == 2 and most_at_once or room)
             answer[2] = answer[2] + large
             if more then answer[5] = 1 end
             answer[5 + place] = found
