@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+MOST_PORTS = 12  # of a container that are printed; a range may be of a thousand
 WIDE = 10_000  # columns, where there is no terminal to fit into
 KIB = 1024
 
@@ -72,6 +73,8 @@ CONTAINERS: Sequence[Column] = (
     ("started", moment),
     ("cpu", percent),
     ("rss", size),
+    ("addresses", text),
+    ("ports", text),
 )
 USAGE: Sequence[Column] = (("", text), ("cpu", percent), ("rss", size), ("vms", size), ("swap", size))
 SIZES = frozenset({"total", "available", "used", "free", "active", "inactive", "buffers", "cached", "shared", "size"})
@@ -108,7 +111,22 @@ def print_containers(containers: Mapping[str, Mapping[str, Any]]) -> None:
     """
     Print the answer of ``corex.list``.
     """
-    print_table(CONTAINERS, [{**each, "container": number} for number, each in containers.items()])
+    print_table(CONTAINERS, [{**each, "container": number, **_reached(each)} for number, each in containers.items()])
+
+
+def _reached(container: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Where a container is reached: its addresses without their lengths, its ports as they are published.
+    """
+    links = container.get("network") or ()
+    addresses = [str(address).partition("/")[0] for link in links for address in link.get("addresses") or ()]
+    ports = [f"{host.partition('/')[0]}:{port}{_protocol(host)}" for host, port in container.get("port", {}).items()]
+    more = ["…"] if len(ports) > MOST_PORTS else []
+    return {"addresses": addresses, "ports": [*ports[:MOST_PORTS], *more]}
+
+
+def _protocol(host: str) -> str:
+    return f"/{host.partition('/')[2]}" if "/" in host else ""
 
 
 def print_state(state: Mapping[str, Any]) -> None:

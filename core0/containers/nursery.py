@@ -22,6 +22,7 @@ from core0.containers.orders import Answer, Join, Order, Prepare, Request
 from core0.containers.rootfs import Setup
 from core0.containers.watch import Watched
 from core0.errors import Core0Error
+from core0.jobs.process import PATH
 from core0.reaper import Reaper
 from core0.spawn import Child, Launch, Surroundings
 from core0.waiting import Occurrence, to_the_end, within
@@ -251,7 +252,7 @@ class Nursery:
         zygote = _Zygote()
         # -P: nothing is imported from the folder that it starts in
         argv = [sys.executable, "-P", "-m", "core0.guest"]
-        env = {"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8", "PYTHONPATH": FOLDER}
+        env = {"PATH": PATH, "LANG": "C.UTF-8", "PYTHONPATH": FOLDER}
         launch = Launch(sys.executable, argv, env, "/")
         try:
             child = Child(self._reactor, self._reaper, self._surroundings, zygote, launch, {0: "w", 1: "r", 2: "r"})

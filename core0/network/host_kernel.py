@@ -17,6 +17,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from core0.network.host_machine import Address, Link, Machine, Route
 from core0.network.host_plan import AddAddress, AddRoute, BringUp, RemoveAddress, RemoveRoute, SetMtu, Step
 from core0.network.host_resolver import look
+from core0.network.kernel import why_no_ipv6
 
 OWN = 190  # marks addresses and routes as added by core0 (IFA_PROTO, rtm_protocol); nobody else has claimed it
 ETHERNET = 1
@@ -90,7 +91,9 @@ class Kernel:
         try:
             await self._take(step, link.index)
         except NetlinkError as error:
-            raise Failed(f"cannot {_without_name(step)}: {os.strerror(error.code).lower()}") from error
+            # for want of IPv6 it says that something is not permitted, or not supported
+            reason = why_no_ipv6(link.name) if _is_ipv6(step) else ""
+            raise Failed(f"cannot {_without_name(step)}: {reason or os.strerror(error.code).lower()}") from error
 
     async def _take(self, step: Step, index: int) -> None:
         netlink = self._netlink
@@ -190,6 +193,12 @@ def _is_default(message: Any) -> bool:
 def _route(message: Any, link: str) -> Route:
     metric = message.get("RTA_PRIORITY") or 0
     return Route(link, ip_address(message.get("RTA_GATEWAY")), metric, own=message["proto"] == OWN)
+
+
+def _is_ipv6(step: Step) -> bool:
+    if isinstance(step, AddAddress):
+        return step.address.version == 6
+    return isinstance(step, AddRoute) and step.gateway.version == 6
 
 
 def _without_name(step: Step) -> str:

@@ -38,7 +38,7 @@ _VERSIONS: dict[int, Version] = {socket.AF_INET: 4, socket.AF_INET6: 6}
 FORWARDING: dict[Version, str] = {4: "ipv4/ip_forward", 6: "ipv6/conf/all/forwarding"}
 # why there is no IPv6
 NO_IPV6 = "the kernel of this host has no IPv6"
-IPV6_OFF = "IPv6 is switched off on this host (sysctl net.ipv6.conf.all.disable_ipv6 is 1)"
+IPV6_OFF = "IPv6 is switched off on {where} (sysctl net.ipv6.conf.{link}.disable_ipv6 is {value})"
 MAIN = 254  # the table of routes that counts
 IGNORED, ADVERTISED, ADVERTISED_ALWAYS = "0", "1", "2"  # of routers' words: never; not by who forwards; even so
 
@@ -265,12 +265,17 @@ def _uplinks(messages: Iterable[Any], mtus: Mapping[int, int]) -> dict[Version, 
     return {version: mtu for version, (_, mtu) in found.items()}
 
 
-def why_no_ipv6() -> str:
+def why_no_ipv6(link: str = "all") -> str:
     """
     Empty if there is IPv6.
+
+    :param link: of which; ``all`` for the whole host.
     """
-    off = _setting("ipv6/conf/all/disable_ipv6")
-    return NO_IPV6 if not off else IPV6_OFF if off != "0" else ""
+    value = _setting(f"ipv6/conf/{link}/disable_ipv6")
+    if not value:
+        return NO_IPV6
+    where = "this host" if link == "all" else link
+    return IPV6_OFF.format(where=where, link=link, value=value) if value != "0" else ""
 
 
 def allow_ipv6(link: str) -> None:

@@ -95,6 +95,35 @@ class CorectlNetworkTests(ConnectedTestCase):
         expected = [("br9", ["10.7.9.2/24"]), ("br1", ["10.1.0.7/24"]), ("br9", ["10.7.9.3/24"]), ("br1", [])]
         self.assertEqual(expected, shown)
         self.assertEqual({"8080": 80, "127.0.0.1:8081": 81, "5353/udp": 53, "8082": 82}, found["port"])
+        listed = self.printed("container", "list")
+        self.assertEqual(["addresses", "ports"], listed.split("\n", 1)[0].split()[-2:])
+        self.assertIn("10.7.9.2, 10.1.0.7, 10.7.9.3", listed)
+        self.assertIn("8080:80, 127.0.0.1:8081:81, 5353:53/udp, 8082:82", listed)
+
+    def test_sizes(self) -> None:
+        """
+        Sizes are taken with units, and ranges of ports as they are.
+        """
+        self.assertEqual("", self.printed("bridge", "create", "br1", "--mtu", "1400"))
+        sizes = ("--memory", "64M", "--shm", "16M", "--cpu", "50%", "--mtu", "1300")
+        number = self.made("--bridge", "br1=10.1.0.7/24", *sizes)
+        script = "cat /sys/class/net/eth0/mtu; df -k /dev/shm | awk 'NR == 2 { print $2 }'"
+        self.assertEqual("1300\n16384\n", self.inside_sh(number, script))
+        memory = json.loads(self.printed("info", "--container", str(number), "--json", "mem"))
+        self.assertEqual(64 << 20, memory["total"])
+        number = self.made("--port", "8000-8020:9000-9020/udp")
+        expected = {f"{8000 + place}/udp": 9000 + place for place in range(21)}
+        self.assertEqual(expected, self.listed()[str(number)]["port"])
+        self.assertIn("8011:9011/udp, …", self.printed("container", "list"))
+        for options, about in (
+            (("--memory", "lots"), "arguments.limits.memory: expected bytes"),
+            (("--shm", "1G", "--memory", "64M"), "arguments.shm: expected at most limits.memory"),
+            (("--mount", "/tmp:/x:ro,z"), "the option 'z' is not known: files are not relabelled for SELinux"),
+            (("--port", "8000-8020:9000-9001"), "expected as many ports of the container as of the host (21), got 2"),
+            (("--port", "localhost:8080:80"), "write an address of the host"),
+        ):
+            self.assert_refused_here(1, about, *CREATE, image().plist, *options)
+        self.assert_refused_here(2, "expected [ADDRESS:]HOST:CONTAINER[/udp]", *CREATE, image().plist, "--port", "80")
 
     def test_page(self) -> None:
         """

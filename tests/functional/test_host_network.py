@@ -137,7 +137,8 @@ class StaticTests(GroundTestCase):
         daemon = self.daemon(f"{STATIC}{other}")
         found = daemon.links()
         self.assertEqual("failed", found["eth0"]["state"])
-        self.assertIn("cannot add the address fd00:9::5/64", found["eth0"]["reason"])
+        reason = "IPv6 is switched off on eth0 (sysctl net.ipv6.conf.eth0.disable_ipv6 is 1)"
+        self.assertIn(f"cannot add the address fd00:9::5/64: {reason}", found["eth0"]["reason"])
         self.assertEqual(("up", ["10.10.0.1/24"]), (found["eth2"]["state"], found["eth2"]["addresses"]))
         self.ground.run("sh", "-c", "echo 0 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6")
         daemon.until("eth0", "up")
