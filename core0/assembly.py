@@ -13,7 +13,9 @@ from typing import Any
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
+from core0.address import forget, holder, note
 from core0.agent import in_pool
+from core0.clock import epoch
 from core0.commands import COMMANDS
 from core0.commands.core import state_with
 from core0.commands.registry import Registry
@@ -37,6 +39,7 @@ from core0.reaper import Reaper
 from core0.records import Records
 from core0.redis import keys
 from core0.redis.consumer import Consumer
+from core0.redis.lease import Lease, remains
 from core0.redis.ledger import Ledger
 from core0.redis.link import Link
 from core0.redis.pressure import Pressure
@@ -76,6 +79,7 @@ class Assembly:
         self._terminate = terminate
         self.undo: Undo = []
         self._identity = identify(config.core.state_dir)
+        self._lease: Lease | None = None
         self.node = f"{config.core.gid}:{config.core.nid}"
         self.url = RedisURL()
         self.store = Store(reactor, self.url)
@@ -108,6 +112,7 @@ class Assembly:
         attachments = self._attachments(ground, networks)
         containers = housing.containers(self.store, Journal(ways_out.writer, self.files), attachments)
         await housing.open_again(found)
+        await self._hold(ways_out.ledger.link)
         marks = await ways_out.ledger.marks()
         await networks.recover(found.numbers)
         await containers.recover(found, marks)
@@ -265,12 +270,28 @@ class Assembly:
         )
         return host, registry
 
+    async def _hold(self, link: Link) -> None:
+        """
+        The address is this core0's alone, on a server that others could use, too; before anything there is read.
+        """
+        folder = self._config.core.state_dir
+        for address in note(folder, self.node):
+            if text := await remains(link, address):
+                _log.error("{text}", text=text)
+            else:
+                forget(folder, address)
+        if self._config.redis.url:
+            lease = self._lease = Lease(self._reactor, self.node, holder(self._identity.id, epoch(self._reactor)))
+            await lease.wait(link)
+            self.undo.append(lambda: lease.release(link))
+
     async def _take(self, host: Host, ways_out: "_WaysOut") -> None:
         """
         Open the front door.
         """
         largest = self._config.redis.max_command
-        consumer = Consumer(self._reactor, self.store, self.node, queues(self._config, self.node), largest, host)
+        lists = queues(self._config, self.node)
+        consumer = Consumer(self._reactor, self.store, self.node, lists, largest, host, self._lease)
         consumer.full = ways_out.pressure.stopped
         host.jobs.on_room = consumer.ring
         consumer.start()

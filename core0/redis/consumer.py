@@ -15,6 +15,7 @@ from core0.messages import Mark, decode_mark
 from core0.redis import keys
 from core0.redis.connection import Connection, Lost, ReplyError
 from core0.redis.ears import Ears
+from core0.redis.lease import LIFE, Lease
 from core0.redis.link import Link
 from core0.redis.script import REREAD, TAKE, URGENT
 from core0.redis.store import Store
@@ -85,18 +86,27 @@ class Consumer:
     """
     :param queues: the lists to take from.
     :param largest: bytes of a payload; of larger ones only the beginning comes here.
+    :param lease: of the node's address, where others could have it, too.
     """
 
     _log = Logger()
 
     def __init__(
-        self, reactor: Any, store: Store, node: str, queues: Sequence[str], largest: int, taker: Taker
+        self,
+        reactor: Any,
+        store: Store,
+        node: str,
+        queues: Sequence[str],
+        largest: int,
+        taker: Taker,
+        lease: Lease | None = None,
     ) -> None:
         self._reactor = reactor
         self._node = node
         self._queues = list(queues)
         self._largest = largest
         self._taker = taker
+        self._lease = lease
         self._bell = Bell()
         self._ears = Ears(store, lambda keys: self._bell.ring())
         self._link = Link(reactor, store, "taking commands", self._ears.attach)
@@ -135,6 +145,8 @@ class Consumer:
         while True:
             connection = await self._link.up()
             try:
+                if self._lease is not None:
+                    await self._lease.take(self._link, connection)
                 await self._reread(connection)
                 self.ready.happen(None)
                 await self._serve(connection)
@@ -143,7 +155,8 @@ class Consumer:
             except ReplyError as error:
                 if str(error) != self._refused:
                     self._refused = str(error)
-                    self._log.warn("cannot take commands: {error}; trying again", error=error)
+                    held = self._lease.why(str(error)) if self._lease is not None else ""
+                    self._log.error("cannot take commands: {error}; trying again", error=held or error)
                 self._link.doubt(error)
                 await pause(self._reactor, RETRY)
 
@@ -225,14 +238,23 @@ class Consumer:
 
     async def _take(self, connection: Connection, most: int, turn: int) -> tuple[int, list[Entry]]:
         queues = self._queues if turn % 2 else self._queues[::-1]  # each comes first in its turn
-        words = (most, BATCH_BYTES, self._largest)
+        words = (*self._holder(), most, BATCH_BYTES, self._largest)
         reply = await self._link.once(connection, TAKE, (*self._keys(), *queues), words)
-        self._refused = ""
+        if self._refused:
+            self._log.info("commands are taken again")
+            self._refused = ""
         self._tell_odd(reply[1])
         return reply[0], _entries(reply[2:])
 
     async def _take_urgent(self, connection: Connection) -> None:
-        words: list[str | int] = [BATCH, URGENT_DEPTH, URGENT_LARGEST, self._largest, *self._taker.urgent]
+        words: list[str | int] = [
+            *self._holder(),
+            BATCH,
+            URGENT_DEPTH,
+            URGENT_LARGEST,
+            self._largest,
+            *self._taker.urgent,
+        ]
         reply = await self._link.once(connection, URGENT, (*self._keys(), *self._queues), words)
         if reply:
             await self._taker.admit(_entries(reply))
@@ -242,8 +264,11 @@ class Consumer:
             self._log.error("of {queues} {count} cannot be served: they are no lists", queues=self._queues, count=count)
         self._odd = count
 
-    def _keys(self) -> tuple[str, str]:
-        return self._unfinished, keys.clock(self._node)
+    def _keys(self) -> tuple[str, str, str]:
+        return self._unfinished, keys.clock(self._node), keys.lease(self._node)
+
+    def _holder(self) -> tuple[str, int, int]:
+        return (self._lease.holder, LIFE, self._lease.renewal()) if self._lease is not None else ("", 0, 0)
 
 
 _TOO_LARGE = re.compile(rb"\0(\d+) (\d+)\n")

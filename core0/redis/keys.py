@@ -62,6 +62,13 @@ def clock(node: str) -> str:
     return f"core0:clock:{node}"
 
 
+def lease(node: str) -> str:
+    """
+    String: which core0 serves the address of this node.
+    """
+    return f"core0:node:{node}"
+
+
 def result(id: str) -> str:
     """
     List of one: the result of a command.

@@ -53,7 +53,7 @@ class Link:
         scripts: Sequence[Script] = SCRIPTS,
         silence: int = SILENCE,
     ) -> None:
-        self._reactor = reactor
+        self.reactor = reactor
         self._store = store if isinstance(store, Store) else Store(reactor, store)
         self._name = name
         self._prepare = prepare
@@ -95,7 +95,7 @@ class Link:
                 if str(error) != told:  # once is enough, however long it lasts
                     told = str(error)
                     self._log.warn("{name}: {error}; trying again", name=self._name, error=error)
-                await pause(self._reactor, uniform(wait / 2, wait))
+                await pause(self.reactor, uniform(wait / 2, wait))
                 wait = min(wait * 2, self._longest)
                 continue
             if told or again:
@@ -113,7 +113,7 @@ class Link:
         self._connecting, self._silent = connection, 0.0
         self._watch(connection)
         try:
-            await in_time(self._reactor, f"{self._store.url}", self._load(connection), self._store.patience)
+            await in_time(self.reactor, f"{self._store.url}", self._load(connection), self._store.patience)
             await self._prepare(connection)
             if not connection.alive:
                 raise Lost(f"{self._store.url} has closed the connection")
@@ -134,7 +134,7 @@ class Link:
         Look after a connection until it is lost.
         """
         watch = LoopingCall(self._look_after, connection)
-        watch.clock = self._reactor
+        watch.clock = self.reactor
         watch.start(LOOK, now=False).addErrback(lambda failure: self._log.failure("cannot look after it", failure))
         connection.lost().addCallback(_unwatch, watch)
 
@@ -185,13 +185,13 @@ class Link:
             try:
                 return await self.once(connection, script, keys, words)
             except Lost:
-                await pause(self._reactor, 0)
+                await pause(self.reactor, 0)
             except ReplyError as error:
                 if str(error) != told:
                     # out of memory, a replica that was a master before: it passes
                     told = str(error)
                     self._log.warn("{name}: refused: {error}; trying again", name=self._name, error=error)
-                await pause(self._reactor, uniform(wait / 2, wait))
+                await pause(self.reactor, uniform(wait / 2, wait))
                 wait = min(wait * 2, LONGEST_WAIT)
 
     async def once(

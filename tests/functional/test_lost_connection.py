@@ -58,7 +58,7 @@ class LostConnectionTests(ServedTestCase):
             id = f"{prefix}-{number}"
             command = {"id": id, "command": "core.system", "arguments": sh(f"echo {id} >> '{file}'")}
             if number % 5 == 0:
-                command |= {"command": "core.ping"}
+                command |= {"command": "core.ping", "arguments": {}}
             elif number % 5 == 1:
                 command |= {"queue": "q"}
             payloads.append(json.dumps(command))

@@ -1,10 +1,27 @@
 -- Move commands from the queues to the unfinished ones of this node, in one step.
--- KEYS: unfinished, clock, queue...
--- ARGV: how many at most, bytes at most, bytes of the largest payload
+-- KEYS: unfinished, clock, lease, queue...
+-- ARGV: who holds the lease (32 digits, and more for people; empty: there is none), its life in s, whether to renew it (1, 0),
+--   how many at most, bytes at most, bytes of the largest payload
+-- Error HELD: somebody else holds the lease.
 -- Returns: how many are left in the queues, how many queues are no lists, then number and payload of each that was taken;
 --   of one that is too large a NUL, its size, the largest size, a newline, and its first 4 KiB.
-local unfinished, clock = KEYS[1], KEYS[2]
-local most, room, largest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local unfinished, clock, lease = KEYS[1], KEYS[2], KEYS[3]
+local holder, life, renew = ARGV[1], ARGV[2], ARGV[3]
+local most, room, largest = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+
+-- only who holds the lease takes
+if holder ~= '' then
+    local held = redis.pcall('GET', lease)
+    if type(held) == 'string' and string.sub(held, 1, 32) ~= string.sub(holder, 1, 32) then
+        return redis.error_reply('HELD ' .. held)
+    end
+    if type(held) ~= 'string' then
+        redis.pcall('SET', lease, holder, 'EX', life)
+    elseif renew == '1' then
+        redis.call('EXPIRE', lease, life)
+    end
+end
+
 local time = redis.call('TIME')
 local seq = math.max(time[1] * 1000000 + time[2], tonumber(redis.call('GET', clock) or '0') + 1)
 local taken, count, bytes, left, odd = {0, 0}, 0, 0, 0, 0
@@ -20,7 +37,7 @@ local function is_list(key)
     return kind == 'list' or kind == 'none'
 end
 
-for index = 3, #KEYS do
+for index = 4, #KEYS do
     local served = is_list(KEYS[index])
     while served and count < most do
         local payload = redis.call('LPOP', KEYS[index])
@@ -43,7 +60,7 @@ for index = 3, #KEYS do
 end
 if #taken > 2 then redis.call('SET', clock, string.format('%.0f', seq - 1)) end
 -- reading them last is what the server's tracking goes by: it tells when one of them changes
-for index = 3, #KEYS do
+for index = 4, #KEYS do
     if is_list(KEYS[index]) then left = left + redis.call('LLEN', KEYS[index]) else odd = odd + 1 end
 end
 taken[1], taken[2] = left, odd

@@ -1,15 +1,31 @@
 -- Like take, but only commands that may not wait, and what is refused anyway because it is too large: looks at the first
 -- entries of each queue.
--- KEYS: unfinished, clock, queue...
--- ARGV: how many at most, entries to look at in each queue, bytes of a payload worth a look, bytes of the largest payload,
---   urgent command...
+-- KEYS: unfinished, clock, lease, queue...
+-- ARGV: who holds the lease, its life, whether to renew it (see take), how many at most, entries to look at in each queue,
+--   bytes of a payload worth a look, bytes of the largest payload, urgent command...
+-- Error HELD: somebody else holds the lease.
 -- Returns: number and payload of each that was taken, as take does.
-local unfinished, clock = KEYS[1], KEYS[2]
-local most, depth, worthy, largest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local unfinished, clock, lease = KEYS[1], KEYS[2], KEYS[3]
+local holder, life, renew = ARGV[1], ARGV[2], ARGV[3]
+local most, depth, worthy, largest = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+
+-- only who holds the lease takes
+if holder ~= '' then
+    local held = redis.pcall('GET', lease)
+    if type(held) == 'string' and string.sub(held, 1, 32) ~= string.sub(holder, 1, 32) then
+        return redis.error_reply('HELD ' .. held)
+    end
+    if type(held) ~= 'string' then
+        redis.pcall('SET', lease, holder, 'EX', life)
+    elseif renew == '1' then
+        redis.call('EXPIRE', lease, life)
+    end
+end
+
 local time = redis.call('TIME')
 local seq = math.max(time[1] * 1000000 + time[2], tonumber(redis.call('GET', clock) or '0') + 1)
 local urgent, taken = {}, {}
-for index = 5, #ARGV do urgent[ARGV[index]] = true end
+for index = 8, #ARGV do urgent[ARGV[index]] = true end
 
 local function kept(payload)
     if #payload <= largest then return payload end
@@ -29,7 +45,7 @@ local function may_not_wait(payload)
     return command.queue == nil or command.queue == cjson.null or command.queue == ''
 end
 
-for index = 3, #KEYS do
+for index = 4, #KEYS do
     local found = {}
     local length = redis.call('TYPE', KEYS[index]).ok == 'list' and redis.call('LLEN', KEYS[index]) or 0
     for place = 0, math.min(depth, length) - 1 do
