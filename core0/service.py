@@ -20,11 +20,12 @@ from core0.agent import in_pool
 from core0.assembly import Assembly
 from core0.clock import go_by_monotonic
 from core0.config import Config, load
-from core0.errors import ConfigError, Core0Error
+from core0.errors import AlreadyRunning, ConfigError, Core0Error
 from core0.lock import Lock
 from core0.redis import task
 from core0.waiting import within
 
+LOCK = "core0.lock"
 SYNC_TIMEOUT = 30.0  # seconds
 LINUX_REBOOT_CMD_RESTART = 0x01234567
 
@@ -69,13 +70,29 @@ def makeService(options: Options) -> IService:
     try:
         for folder in (config.core.state_dir, config.core.run_dir):
             make_private(folder)
-        lock = Lock(os.path.join(config.core.state_dir, "core0.lock"))
-        lock.take()
-        lock.say(f"process {os.getpid()}, listening at {config.redis.socket}")
+        lock = _take_locks(config)
     except (OSError, Core0Error) as error:
         _give_up(str(error))
     service: IService = Core0(reactor, options["config"], config, lock, terminate=bool(options["terminate-containers"]))
     return service
+
+
+def _take_locks(config: Config) -> Lock:
+    """
+    Of ``state_dir``, and of ``run_dir``, which is kept until the process ends: another core0 would take the sockets
+    there away from this one.
+    """
+    lock = Lock(os.path.join(config.core.state_dir, LOCK), folder=True)
+    lock.take()
+    if not os.path.samefile(config.core.state_dir, config.core.run_dir):
+        other = Lock(os.path.join(config.core.run_dir, LOCK), folder=True)
+        try:
+            other.take()
+        except AlreadyRunning as error:
+            raise AlreadyRunning(f"{error}; set another [core] run_dir for this one") from error
+        other.say(f"process {os.getpid()}, with its state in {config.core.state_dir}")
+    lock.say(f"process {os.getpid()}, listening at {config.redis.socket}")
+    return lock
 
 
 def make_private(folder: str) -> None:

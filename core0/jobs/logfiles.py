@@ -115,6 +115,8 @@ class LogFiles:
         """
         Append, and begin a new file where the current one is full. Whatever is written is removed from ``lines``.
         """
+        if self._fd >= 0 and not os.fstat(self._fd).st_nlink:
+            self._close()  # it was removed: one that was only moved is written to until somebody says otherwise
         while lines:
             if self._fd < 0:
                 self._open()

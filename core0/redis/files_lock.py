@@ -33,6 +33,7 @@ class FilesLock:
 
     def __init__(self, reactor: Any, settings: ServerSettings) -> None:
         self._reactor = reactor
+        self._folder = settings.folder
         self._path = os.path.join(settings.folder, "server.lock")
         self._records = [os.path.join(folder, "server.json") for folder in (settings.run_dir, settings.folder)]
         self.fd = -1
@@ -47,7 +48,9 @@ class FilesLock:
         try:
             # one of a core0 before the lock does not hold it. The other record is no use here: it outlives a reboot,
             # after which process numbers and start times may come again
-            await self._end(_recorded(self._records[0]))
+            recorded = _recorded(self._records[0])
+            if recorded is not None and self._is_here(recorded[0], fd):
+                await self._end(recorded)
             if not _locked(fd):
                 await self._end_holders(fd)
             if not await self._locked_soon(fd):
@@ -56,6 +59,18 @@ class FilesLock:
             os.close(fd)
             raise
         self.fd = fd
+
+    def _is_here(self, pid: int, fd: int) -> bool:
+        """
+        Whether a process is a server of these files, which it has made its working directory, or holds their lock: a
+        record may be a copy, or that of another core0 with the same ``run_dir``.
+        """
+        try:
+            if os.path.samestat(os.stat(f"/proc/{pid}/cwd"), os.stat(self._folder)):
+                return True
+            return os.path.samestat(os.stat(f"/proc/{pid}/fd/{INHERITED}"), os.fstat(fd))
+        except OSError:
+            return False
 
     def _open(self) -> int:
         try:

@@ -34,6 +34,7 @@ FIRST_LOOK, LAST_LOOK = 0.005, 0.2  # seconds between looks whether it answers
 FIRST_WAIT, LONGEST_WAIT = 0.1, 30.0  # seconds before it is started again
 HEALTHY = 60.0  # seconds after which that begins anew
 SAID = 4096  # bytes of its last words that are kept
+LOOK = 1.0  # seconds between looks whether its sockets are still there
 OVERCOMMIT = b"WARNING Memory overcommit must be enabled!"  # it speaks of a reboot, and of losing data
 
 
@@ -106,6 +107,8 @@ class EmbeddedServer:
         self._config = os.path.join(settings.run_dir, "server.conf")
         self._running: RunningServer | None = None
         self._port: IListeningPort | None = None
+        self._seen: dict[str, tuple[int, int]] = {}  # its sockets
+        self._refused = False
         self._task = Task(f"{settings.name} is not watched any more")
         self.url = RedisURL(path=settings.socket, username=acl.ADMIN, password=self._password)
         self._users = Users(reactor, self.url)
@@ -120,10 +123,15 @@ class EmbeddedServer:
         await self._lock.take()
         running = await self._start()
         self._task.start(self._watch())
-        if self._settings.open_socket and self._settings.password:
-            proxy = LocalProxy(self._reactor, self._settings.socket, self._settings.password)
-            self._port = proxy.listen(self._settings.open_socket)
+        self._open_port()
         return running
+
+    def _open_port(self) -> None:
+        path = self._settings.open_socket
+        if path and self._settings.password:
+            proxy = LocalProxy(self._reactor, self._settings.socket, self._settings.password)
+            self._port = proxy.listen(path)
+            self._seen[path] = _which(path)
 
     def _prepare(self) -> None:
         settings = self._settings
@@ -143,6 +151,7 @@ class EmbeddedServer:
             self._lock.release()
 
     async def _start(self) -> RunningServer:
+        self._prepare()
         program = find_program(self._settings.program)
         known = self._users.all()
         write_private(self._config, configuration(self._settings, self._password, known))
@@ -164,6 +173,7 @@ class EmbeddedServer:
                 # the next one must not find it still there
                 await _within_patience(self._reactor, running)
             raise
+        self._seen[self._settings.socket] = _which(self._settings.socket)
         self._running = running
         self._users.up = True
         return running
@@ -211,7 +221,7 @@ class EmbeddedServer:
             running = self._running
             started = self._reactor.seconds()
             if running is not None:
-                how = await running.ended()
+                how = await self._until_gone(running)
                 self._running = None
                 self._users.up = False
                 wait = FIRST_WAIT if self._reactor.seconds() - started > HEALTHY else wait
@@ -223,6 +233,47 @@ class EmbeddedServer:
                 await self._start()
             except (ServerFailed, OSError) as error:
                 self._log.error("{name} is not there: {error}", name=self._settings.name, error=error)
+
+    async def _until_gone(self, running: RunningServer) -> str:
+        """
+        Wait until it has ended. Where its socket was removed nobody finds it any more, so it is ended.
+        """
+        while True:
+            try:
+                return await within(self._reactor, LOOK, running.ended())
+            except TimeoutError:
+                pass
+            path = self._settings.open_socket
+            if path in self._seen and self._seen[path] != _which(path):
+                await self._reopen(path)
+            if self._seen[self._settings.socket] != _which(self._settings.socket):
+                await self._end(running)
+                return f"its socket {self._settings.socket} was removed or replaced"
+
+    async def _reopen(self, path: str) -> None:
+        """
+        Listen again at a path that somebody has taken away.
+        """
+        try:
+            await self._close_port()
+            self._open_port()
+        except (OSError, ServerFailed) as error:
+            if not self._refused:
+                self._log.error("{path} was removed and cannot be made anew: {error}", path=path, error=error)
+            self._refused = True
+        else:
+            self._log.error("{path} was removed; it is there again", path=path)
+            self._refused = False
+
+    async def _close_port(self) -> None:
+        path, port = self._settings.open_socket, self._port
+        if port is None:
+            return
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        if not os.path.lexists(path):
+            os.close(os.open(path, os.O_CREAT | os.O_CLOEXEC, 0o600))  # Twisted removes it, or does not stop to listen
+        self._port = None
+        await maybeDeferred(port.stopListening)
 
     async def admit(self, user: str, rules: Iterable[str]) -> None:
         """
@@ -245,18 +296,23 @@ class EmbeddedServer:
         """
         self._task.stop()
         self._users.up = False
-        if self._port is not None:
-            await maybeDeferred(self._port.stopListening)
+        try:
+            await self._close_port()
+        except OSError as error:
+            self._log.error("cannot close {path}: {error}", path=self._settings.open_socket, error=error)
         running, self._running = self._running, None
         if running is None:
             return
+        await self._end(running)
+        _try(lambda: os.unlink(self._config))
+        self._lock.release()
+
+    async def _end(self, running: RunningServer) -> None:
         for name in ("TERM", "KILL"):
             if not _try(lambda name=name: running.child.signalProcess(name)):  # type: ignore[misc]
                 break
             if await _within_patience(self._reactor, running):
                 break
-        _try(lambda: os.unlink(self._config))
-        self._lock.release()
 
     @property
     def pid(self) -> int | None:
@@ -264,6 +320,17 @@ class EmbeddedServer:
         Of the server; None while there is none.
         """
         return self._running.child.pid if self._running is not None else None
+
+
+def _which(path: str) -> tuple[int, int]:
+    """
+    What is at a path, told from all else; 0 if there is nothing.
+    """
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return (0, 0)
+    return (found.st_dev, found.st_ino)
 
 
 def guard_privately(folder: str) -> None:

@@ -3,12 +3,13 @@ Two core0 on one machine: neither touches what is the other's, whatever their fo
 """
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
-from tests.daemon import Daemon, eventually
+from tests.daemon import STARTED, Daemon, eventually
 from tests.functional.apart import NOBODY, Apart
 from tests.functional.shared import DaemonTestCase, lives, need_root, sh
 
@@ -111,6 +112,49 @@ class TwoCoresTests(DaemonTestCase):
         other.start()
         other.stop()
         self.assertNotIn("had left", other.output())
+        self.assert_untouched()
+
+    def test_same_run_dir(self) -> None:
+        """
+        One with the same ``run_dir`` does not start, and leaves the server there alone.
+        """
+        other = self.make(self.another())
+        other.run = self.daemon.run
+        other.write_config(type(self).config)
+        other.start(wait=False)
+        self.assertNotEqual(0, other.wait())
+        self.assertIn("set another [core] run_dir", other.output())
+        other.run = other.folder / "run"
+        self.assert_untouched()
+
+    def test_lock_removed(self) -> None:
+        """
+        One with the same ``state_dir`` does not start, whatever has become of the file of the lock.
+        """
+        (self.daemon.state / "core0.lock").unlink()
+        other = self.make(self.another())
+        state, other.state = other.state, self.daemon.state
+        other.write_config(type(self).config)
+        other.start(wait=False)
+        self.assertNotEqual(0, other.wait())
+        self.assertIn("core0 runs already", other.output())
+        other.state = state
+        self.assert_untouched()
+
+    def test_record_of_server(self) -> None:
+        """
+        One in whose ``run_dir`` the server of another one is written down does not end that.
+        """
+        other = self.make(self.another())
+        shutil.copytree(self.daemon.run / "redis", other.run / "redis", ignore=shutil.ignore_patterns("*.sock", "sock"))
+        owner = other.folder.stat()
+        for path in (other.run, other.run / "redis", *(other.run / "redis").rglob("*")):
+            os.chown(path, owner.st_uid, owner.st_gid)
+            path.chmod(0o700)
+        pid = json.loads((self.daemon.run / "redis" / "server.json").read_text())["pid"]
+        self.start(other)
+        self.assertTrue(lives(pid))
+        self.assertNotIn("a server is left from before, process", other.output().partition(STARTED)[0])
         self.assert_untouched()
 
     def test_copy(self) -> None:

@@ -3,9 +3,14 @@ What core0 keeps on the host may be taken away at any time: it is made anew, or 
 fault of a program.
 """
 
+import os
+import shutil
+import socket
 from pathlib import Path
 
-from tests.daemon import eventually
+import redis
+
+from tests.daemon import Daemon, eventually
 from tests.functional.shared import DaemonTestCase, missing, sh
 
 
@@ -84,6 +89,115 @@ class CgroupsTests(DaemonTestCase):
         for id in ids:
             self.assertEqual("SUCCESS", self.daemon.result(id)["state"])
         self.assertEqual(1, self.daemon.output().count("cannot start programs: core0 has no cgroup"))
+
+
+class FoldersTests(DaemonTestCase):
+    """
+    Sockets, log files and folders.
+    """
+
+    @classmethod
+    def make_daemon(cls) -> Daemon:
+        """
+        One that listens at a port of its own.
+        """
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        daemon = Daemon()
+        password = daemon.folder / "password"
+        password.write_text("secret of a test")
+        password.chmod(0o600)
+        daemon.write_config(f'[redis]\nlisten = "127.0.0.1:{port}"\npassword_file = "{password}"')
+        return daemon
+
+    def assert_serves(self) -> None:
+        """
+        It takes commands at its socket, and answers.
+        """
+
+        def answered() -> bool:
+            try:
+                return bool(self.daemon.run_command("core.ping")["state"] == "SUCCESS")
+            except redis.exceptions.ConnectionError:
+                return False
+
+        eventually(answered, "it answers")
+
+    def test_sockets(self) -> None:
+        """
+        A socket that is removed, or replaced, is there again soon, for those who come then; who was connected stays.
+        """
+        text = "was removed; it is there again"
+        before = self.daemon.output().count(text)
+        with self.daemon.redis() as client:
+            client.ping()
+            number = client.client_id()
+            os.unlink(self.daemon.socket)
+            self.assert_serves()
+            self.assertEqual(number, client.client_id())
+        os.unlink(self.daemon.socket)
+        Path(self.daemon.socket).write_text("something else")
+        self.assert_serves()
+        self.assertEqual(before + 2, self.daemon.output().count(text))
+
+    def test_run_dir(self) -> None:
+        """
+        So is all of ``run_dir``; jobs go on meanwhile.
+        """
+        gate = self.gate()
+        id = self.daemon.push("core.system", sh(f"{gate.wait}; echo done"))
+        with self.daemon.redis() as client:
+            eventually(lambda: not client.llen("core:default"), "it is taken")
+        for path in self.daemon.run.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self.assert_serves()
+        gate.open()
+        self.assertEqual("done\n", self.daemon.result(id)["streams"][0])
+
+    def test_logs(self) -> None:
+        """
+        Log records go to a file of the same name as before, also when that, or its folder, was removed.
+        """
+        path = self.daemon.state / "logs" / "jobs.log"
+
+        def logged(text: str) -> None:
+            self.daemon.run_command("core.system", sh(f"echo {text} >&2"), log_levels=[2])
+            eventually(lambda: path.exists() and text in path.read_text(), "it is logged")
+
+        logged("first")
+        path.unlink()
+        logged("second")
+        shutil.rmtree(path.parent)
+        logged("third")
+        self.assertNotIn("second", path.read_text())
+
+
+class ServerTests(DaemonTestCase):
+    """
+    The socket of the server itself, where no password is needed.
+    """
+
+    def test_socket(self) -> None:
+        """
+        A server whose socket is removed is started again, which is logged, with all that it holds.
+        """
+        id = self.daemon.push("core.system", sh("echo kept"))
+        self.daemon.result(id)
+        os.unlink(self.daemon.socket)
+        eventually(lambda: os.path.exists(self.daemon.socket), "it is there again")
+        eventually(lambda: "kept\n" in self.result_of(id), "it holds what it held")
+        self.assertEqual("SUCCESS", self.daemon.run_command("core.ping")["state"])
+        self.assertEqual(1, self.daemon.output().count("was removed or replaced"))
+
+    def result_of(self, id: str) -> str:
+        """
+        What a command has printed; empty if that cannot be had now.
+        """
+        try:
+            return str(self.daemon.result(id)["streams"][0])
+        except redis.exceptions.RedisError:
+            return ""
 
 
 class ProgramTests(DaemonTestCase):

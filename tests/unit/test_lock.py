@@ -51,6 +51,20 @@ class LockTests(SynchronousTestCase):
             error = self.assertRaises(AlreadyRunning, self.take)
             self.assertEqual("core0 runs already: process 7, listening at /run/r.sock", str(error))
 
+    def test_file_removed(self) -> None:
+        """
+        With its folder it is held also when its file was removed, or another one is in its place; given up it is free.
+        """
+        lock = Lock(str(self.path), folder=True)
+        lock.take()
+        for _ in range(2):
+            self.path.unlink()
+            self.assertRaises(AlreadyRunning, Lock(str(self.path), folder=True).take)
+        lock.release()
+        again = Lock(str(self.path), folder=True)
+        again.take()
+        again.release()
+
     def test_held_by_somebody_silent(self) -> None:
         """
         It is held even if its holder has not said who it is yet.
