@@ -23,6 +23,8 @@ from core0.waiting import pause, within
 
 PATIENCE = 10.0  # seconds
 REPLY_TIMEOUT = 30.0  # seconds for what the server answers at once
+SENTINEL_REPLY_TIMEOUT = 5.0  # behind Sentinels: there may be another master meanwhile
+RATE = 1 << 20  # bytes a second of a command that is sent
 ROUND = 5.0  # seconds that one command blocks on the server at most
 DOUBT = 0.5  # seconds without a result before the first look whether there will be one
 SHORTEST = 0.01  # seconds; 0 would be for ever
@@ -34,7 +36,7 @@ AGAIN = 0.05  # seconds before a command is sent again on another connection
 LARGEST = 512 << 20  # bytes; a server takes no larger command
 PASSING = ("READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "UNBLOCKED")  # how replies begin while a master changes
 REACHED = 5.0  # seconds for the answer of a node that is there, however busy it is
-REPEATED, GLANCE = 2.0, 0.02  # seconds in which a repeat shows as one, and between looks for that
+REPEATED, GLANCE = 2.0, 0.05  # seconds in which a repeat shows as one, and between looks for that
 LAST = 2 | 4  # the flags of the last record of live output: the job succeeded, or did not
 
 T = TypeVar("T")
@@ -125,6 +127,7 @@ class Client:
         self._pool = pool
         self._queue = queue
         self._patience = patience
+        self._reply_timeout = SENTINEL_REPLY_TIMEOUT if pool.url.master else REPLY_TIMEOUT
 
     @classmethod
     async def connect(cls, reactor: Any, url: RedisURL | str, *, node: str = "", patience: float = PATIENCE) -> Self:
@@ -233,7 +236,8 @@ class Client:
         if len(payload) > LARGEST:
             text = f"this command has {len(payload)} bytes: at most {LARGEST} can be sent"
             raise Refusal(413, f"{text}, and core0 takes fewer ([redis] max_command)")
-        await self._ask(lambda connection: connection.command("RPUSH", self._queue, payload))
+        seconds = self._reply_timeout + len(payload) / RATE
+        await self._ask(lambda connection: connection.command("RPUSH", self._queue, payload), seconds)
 
     async def result(self, id: str) -> Result | None:
         """
@@ -277,14 +281,16 @@ class Client:
 
         :raises Rejected: it is not.
         """
+        again = False
         end, place = self._reactor.seconds() + REPEATED, ("LPOS", self._queue, sent.payload)
         while sent.chosen and self._reactor.seconds() < end:
             taken = not sent.payload or await self._ask(lambda connection: connection.command(*place)) is None
             life = await self._ask(lambda connection: connection.command("PTTL", keys.result(sent.id)))
             await self._raise_rejected(sent)
             # a repeat has renewed the life of the result
-            if taken and (sent.life < 0 or life > sent.life):
+            if taken and (life > sent.life if sent.life >= 0 else again):
                 return
+            again = taken  # core0 has some time to reject what it has just taken
             await pause(self._reactor, GLANCE)
 
     async def _wait(self, id: str, timeout: float, sent: Sent | None) -> Result:
@@ -413,12 +419,15 @@ class Client:
         """
         Have the server wait for something.
         """
-        return await self._ask(lambda connection: connection.command(*words), REPLY_TIMEOUT + seconds)
+        return await self._ask(lambda connection: connection.command(*words), self._reply_timeout + seconds)
 
-    async def _ask(self, work: Callable[[Connection], Awaitable[T]], seconds: float = REPLY_TIMEOUT) -> T:
+    async def _ask(self, work: Callable[[Connection], Awaitable[T]], seconds: float = 0.0) -> T:
         """
         Ask the server; again, if the connection is lost meanwhile.
+
+        :param seconds: for its reply; 0: as for what it answers at once.
         """
+        seconds = seconds or self._reply_timeout
         end = self._reactor.seconds() + seconds + self._patience
         while True:
             try:

@@ -12,6 +12,7 @@ from twisted.internet.error import ConnectError
 from core0.client.errors import ServerError
 from core0.redis.connect import connect
 from core0.redis.connection import Connection, Lost, RedisError
+from core0.redis.store import PATIENCE, SENTINEL_PATIENCE
 from core0.redis.url import RedisURL
 from core0.redis.why import WrongServer
 from core0.waiting import pause, within
@@ -24,11 +25,12 @@ CONNECT_TIMEOUT = 15.0  # seconds, logging in included
 class Pool:
     """
     :param patience: seconds for which a server that went away is looked for.
+    :ivar url: of the server.
     """
 
     def __init__(self, reactor: Any, url: RedisURL, patience: float) -> None:
         self._reactor = reactor
-        self._url = url
+        self.url = url
         self._patience = patience
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
@@ -68,7 +70,7 @@ class Pool:
         wait = FIRST_WAIT
         while not self._closed:
             try:
-                return await within(self._reactor, CONNECT_TIMEOUT, connect(self._reactor, self._url))
+                return await within(self._reactor, CONNECT_TIMEOUT, self._connect())
             except (RedisError, TimeoutError) as error:
                 # a server that has just started refuses everything until it has read its files
                 passing = isinstance(error, Lost | TimeoutError | WrongServer) or str(error).startswith("LOADING")
@@ -78,9 +80,14 @@ class Pool:
             wait = min(wait * 2, LONGEST_WAIT)
         raise ServerError("this client is closed")
 
+    async def _connect(self) -> Connection:
+        # where there are Sentinels there may be another master meanwhile
+        patience = SENTINEL_PATIENCE if self.url.master else PATIENCE
+        return await connect(self._reactor, self.url, patience=patience)
+
     def _why_not(self, error: Exception) -> str:
         if isinstance(error, TimeoutError):
-            return f"cannot reach core0 at {self._url}: no answer for {CONNECT_TIMEOUT:.0f} s"
+            return f"cannot reach core0 at {self.url}: no answer for {CONNECT_TIMEOUT:.0f} s"
         if isinstance(error, WrongServer):
             return str(error)
         if isinstance(error, Lost):

@@ -241,7 +241,7 @@ class CommandTests(ClientTestCase):
         A command whose id stands for another one is told so, be that one finished or not, whatever was rejected before.
         """
         client = await self.connect()
-        for first in ("true", "read line"):
+        for first in ("true", "sleep 1000"):
             for attempt in range(2):
                 id = f"{first} {attempt} {uuid.uuid4()}"
                 await client.submit("core.system", sh(first), id=id)
@@ -251,6 +251,8 @@ class CommandTests(ClientTestCase):
                     with self.assertRaises(Rejected) as caught:
                         await client.run("core.system", sh("echo another"), id=id, timeout=GENEROUS)
                     self.assertIn("other content", str(caught.exception))
+                if first != "true":
+                    await client.run("core.kill", {"id": id}, timeout=GENEROUS)
                 self.assertEqual("", (await client.wait(id, GENEROUS)).streams[0])
 
     async def test_other_content_expired(self) -> None:

@@ -1,0 +1,85 @@
+"""
+corectl while the store of its core0 changes its master.
+"""
+
+import os
+import signal
+import subprocess
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.daemon import PATIENCE, ROOT
+from tests.functional.corectl_shared import CORECTL
+from tests.sentinels import SentinelDaemon, Sentinels
+
+
+class FailoverTests(SynchronousTestCase):
+    """
+    Each with a store of its own.
+    """
+
+    def setUp(self) -> None:
+        """
+        Start the store and a core0.
+        """
+        self.store = Sentinels()
+        self.addCleanup(self.store.close)
+        self.store.start()
+        self.daemon = SentinelDaemon(self.store)
+        self.addCleanup(self.daemon.close)
+        self.daemon.start()
+
+    def corectl(self, *words: str) -> "subprocess.CompletedProcess[bytes]":
+        """
+        Run it beside that core0.
+        """
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "CORE0_URL": self.store.url}
+        command = self.store.inside(*CORECTL, *words)
+        return subprocess.run(command, env=env, capture_output=True, timeout=PATIENCE)
+
+    def assert_pong(self) -> None:
+        """
+        It gets its answer.
+        """
+        done = self.corectl("ping", "--timeout", "30")
+        self.assertEqual((0, b"pong\n"), (done.returncode, done.stdout), done.stderr)
+
+    def test_killed(self) -> None:
+        """
+        A command that is sent right after the master was killed waits for the next one.
+        """
+        self.assert_pong()
+        self.store.signal(self.store.master(), signal.SIGKILL)
+        self.assert_pong()
+
+    def test_silent(self) -> None:
+        """
+        So does one that is sent right after the master has become silent.
+        """
+        self.store.signal(self.store.master(), signal.SIGSTOP)
+        self.assert_pong()
+
+    def assert_survives(self, number: int) -> None:
+        """
+        A program that runs while the master gets a signal comes to its end here, with its output once.
+        """
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "CORE0_URL": self.store.url}
+        command = self.store.inside(*CORECTL, "run", "--", "sh", "-c", "echo begun; sleep 12; echo over")
+        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            self.assertEqual(b"begun\n", process.stdout.readline())
+            self.store.signal(self.store.master(), number)
+            out, err = process.communicate(timeout=PATIENCE)
+        self.assertEqual((0, b"over\n"), (process.returncode, out), err)
+
+    def test_killed_meanwhile(self) -> None:
+        """
+        A program that was begun before the master was killed is followed to its end.
+        """
+        self.assert_survives(signal.SIGKILL)
+
+    def test_silent_meanwhile(self) -> None:
+        """
+        So is one that was begun before the master became silent.
+        """
+        self.assert_survives(signal.SIGSTOP)
