@@ -231,6 +231,14 @@ class Output:
             self.flush()  # what was printed before comes before it
             self._records.stream(self._job, Message(level, text, int(self._now() * SECOND), level << 16), False)
 
+    def tell(self, text: str) -> None:
+        """
+        Add what core0 itself has to say of the program: a warning, and ``critical`` of a program that gives none.
+        """
+        self.critical = self.critical or text
+        self.emit(Level.WARNING, text)
+        self._tell_live(Level.WARNING, text)
+
     def fits(self, size: int) -> bool:
         """
         Whether there is room for a result that has so many bytes so far.

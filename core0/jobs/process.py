@@ -22,6 +22,7 @@ from core0.interfaces import (
     IRecords,
     ThreadRunner,
 )
+from core0.jobs.left import names, told
 from core0.jobs.lookup import NOT_EXECUTABLE, NOT_FOUND, PATH, Places, Program, environment, locate
 from core0.jobs.output import SIGNALLED, Output, Printing
 from core0.jobs.results import ResultBuffers
@@ -115,9 +116,12 @@ class Processes:
         except CancelledError:
             cut = not protocol.exited.happened
         try:
+            left = "" if cut else await self._left(tree)
             gone = await self._clear(tree, protocol, cut)
             child.drain()
             output.close()
+            if left:
+                output.tell(left)
         finally:
             output.release()
             job.detached(child.used)
@@ -149,6 +153,19 @@ class Processes:
             raise _why_not(error, program) from error
         pid, tree = started[0]
         return child, protocol, tree, pid
+
+    async def _left(self, tree: ITree) -> str:
+        """
+        Say what a program that has ended has left running. What ends by itself meanwhile is none of it.
+        """
+        if not tree.populated():
+            return ""
+        found: list[tuple[int, str]] = []
+        try:
+            await self._in_thread(lambda: found.extend(names(tree.pids())))
+        except (CancelledError, OSError):
+            pass  # it is to be over quickly, or /proc cannot be read: it is ended all the same
+        return told(found)
 
     async def _clear(self, tree: ITree, protocol: Printing, cut: bool) -> bool:
         """

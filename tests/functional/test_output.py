@@ -28,6 +28,7 @@ class OutputCase:
 
     assertEqual: Any
     assertIn: Any
+    assertRegex: Any
     addCleanup: Any
     daemon: Any
 
@@ -112,6 +113,30 @@ class OutputCase:
         """
         found = self.ran(f"head -c {MUCH} /dev/zero | tr '\\0' x; echo end", stream=True)
         self.assertEqual(("SUCCESS", True), (found["state"], found["streams"][0].endswith("xend\n")))
+
+    def test_left_behind(self) -> None:
+        """
+        What a program has left running is ended with it, and the result says what that was; a message of its own counts
+        more there, and nothing is said where nothing was left, or where the job was killed.
+        """
+        text = r"ended 1 process that the program had left running: sleep \(pid \d+\)"
+        found = self.ran("sleep 1000 & until grep -q sleep /proc/$!/comm; do :; done; echo on")
+        self.assertEqual(("SUCCESS", "on\n"), (found["state"], found["streams"][0]))
+        self.assertRegex(found["critical"], text)
+        found = self.ran("sleep 1000 & echo 9::mine")
+        self.assertEqual("mine", found["critical"])
+        for script, fields in (("sleep 0.01 & wait", {}), ("sleep 1000 & wait", {"max_time": 0.2})):
+            self.assertEqual("", self.ran(script, **fields)["critical"])
+
+    def test_daemon(self) -> None:
+        """
+        A program that daemonises itself is ended, too; at most five processes are named. ``corectl`` shows it.
+        """
+        script = "for n in 1 2 3 4 5 6 7; do setsid sleep 1000 & done; sleep 0.2"
+        process = self.corectl("--", "sh", "-c", script)
+        out, err = process.communicate()
+        self.assertEqual((b"", 0), (out, process.returncode))
+        self.assertRegex(err.decode(), r"^ended 7 processes that .*: (sleep \(pid \d+\)(, )?){5} and 2 more\n$")
 
     def test_streams_by_number(self) -> None:
         """
