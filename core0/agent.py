@@ -215,7 +215,7 @@ class Agent:
 
     def _answer(self, entry: Entry, command: Command, id: str, arguments: Struct | None, outcome: Outcome) -> None:
         now = int(epoch(self._reactor) * 1000)
-        runs = 0 if outcome.refused else 1
+        runs = 0 if arguments is None else 1
         result = result_of(command, id, outcome, container=self.core, starttime=now, time=0, runs=runs)
         self._ledger.finish(Final(entry.seq, id, digest(command, arguments) if command.id else "", result))
 
