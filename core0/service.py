@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
 
-from core0 import garbage, inherited
+from core0 import garbage, inherited, start_errors
 from core0.agent import in_pool
 from core0.assembly import Assembly
 from core0.clock import go_by_monotonic
@@ -71,7 +71,9 @@ def makeService(options: Options) -> IService:
         for folder in (config.core.state_dir, config.core.run_dir):
             make_private(folder)
         lock = _take_locks(config)
-    except (OSError, Core0Error) as error:
+    except OSError as error:
+        _give_up(f"cannot start: {start_errors.reason(error, config)}")
+    except Core0Error as error:
         _give_up(str(error))
     service: IService = Core0(reactor, options["config"], config, lock, terminate=bool(options["terminate-containers"]))
     return service
@@ -141,7 +143,10 @@ class Core0(Service):
     def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError):
             return
-        if failure.check(Core0Error, OSError):
+        if isinstance(failure.value, OSError):
+            text = start_errors.reason(failure.value, self._config)
+            self._log.critical("cannot start: {error}", error=text)
+        elif failure.check(Core0Error):
             self._log.critical("cannot start: {error}", error=failure.getErrorMessage())
         else:
             self._log.failure("cannot start", failure)

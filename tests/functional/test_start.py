@@ -12,6 +12,31 @@ from tests.functional.shared import need_root
 from tests.valkey import free_port
 
 
+class FullDaemon(Daemon):
+    """
+    One that sees another file system at one of its folders.
+
+    :param place: the folder.
+    :param options: of that file system.
+    :param fill: whether there is no room in it.
+    """
+
+    def __init__(self, place: str, options: str, *, fill: bool) -> None:
+        super().__init__()
+        self.place = getattr(self, place)
+        self.place.mkdir(mode=0o700)
+        self.options = options
+        self.fill = fill
+
+    def command(self) -> list[str]:
+        """
+        In a mount namespace of its own.
+        """
+        fill = '{ cat /dev/zero > "$0/full" 2>/dev/null; true; } &&' if self.fill else ""
+        script = f'mount -t tmpfs -o {self.options} tmpfs "$0" && {fill} exec "$@"'
+        return ["unshare", "-m", "sh", "-c", script, str(self.place), *super().command()]
+
+
 class RefusedTests(SynchronousTestCase):
     """
     Mistakes of whoever starts it.
@@ -65,6 +90,37 @@ class RefusedTests(SynchronousTestCase):
             text = self.said(daemon)
             for word in (str(daemon.config), *words):
                 self.assertIn(word, text)
+
+    def test_places(self) -> None:
+        """
+        A folder that cannot be made or written to is named, with the key that leads there.
+        """
+        for place in ("state", "run"):
+            daemon = self.daemon()
+            path = getattr(daemon, place)
+            path.write_text("a file")
+            self.assertIn(f"File exists: '{path}'; [core] {place}_dir ({path}) leads there", self.said(daemon))
+            daemon = self.daemon()
+            daemon.config.write_text(daemon.config.read_text().replace(f'/{place}"', f'/core0.toml/{place}"'))
+            self.assertIn(f"[core] {place}_dir ({daemon.config}/{place}) leads there", self.said(daemon))
+
+    def test_no_room(self) -> None:
+        """
+        So is one that has no room, or is read-only.
+        """
+        need_root()
+        for place, options, fill, words in (
+            ("state", "size=64k", True, "No space left on device"),
+            ("state", "size=64k,nr_inodes=1", False, "No space left on device"),
+            ("run", "size=64k,nr_inodes=1", False, "No space left on device"),
+            ("state", "ro", False, "Read-only file system"),
+            ("run", "ro", False, "Read-only file system"),
+        ):
+            daemon = FullDaemon(place, options, fill=fill)
+            self.addCleanup(daemon.close)
+            text = self.said(daemon)
+            self.assertIn(words, text)
+            self.assertIn(f"[core] {place}_dir ({daemon.place})", text)
 
     def test_no_file(self) -> None:
         """

@@ -40,6 +40,7 @@ ROOMS = (
         "inherited",
         "lock",
         "procfs",
+        "start_errors",
         "waiting",
     ),
     ("config",),
