@@ -62,13 +62,14 @@ class OutputCase:
         """
         A part of a line is there while the program waits for an answer to it, and so is progress without newlines.
         """
-        answer = f"read -r _ < {self.pipe()}"
-        script = f"mkfifo {self.pipe()}; printf 'Password: '; {answer}; printf '10%%\\r20%%\\r'; {answer}; echo done"
-        process = self.corectl("--", "sh", "-c", script)
+        # one for each answer: who writes to the first may still have it open when the second is waited for
+        one, two = f"{self.pipe()}-1", f"{self.pipe()}-2"
+        script = f"printf 'Password: '; read -r _ < {one}; printf '10%%\\r20%%\\r'; read -r _ < {two}; echo done"
+        process = self.corectl("--", "sh", "-c", f"mkfifo {one} {two}; {script}")
         assert process.stdout is not None
-        for expected in (b"Password: ", b"10%\r20%\r"):
+        for expected, pipe in ((b"Password: ", one), (b"10%\r20%\r", two)):
             self.assertEqual(expected, process.stdout.read(len(expected)))
-            self.ran(f"echo > {self.pipe()}")
+            self.ran(f"echo > {pipe}")
         self.assertEqual(b"done\n", process.stdout.read())
 
     def pipe(self) -> str:
