@@ -18,6 +18,7 @@ from core0.containers.container import Container
 from core0.containers.dispatch import Dispatcher
 from core0.containers.following import ResolverFollower
 from core0.containers.house import House
+from core0.containers.id_ranges import slots_in_use
 from core0.containers.machine import Machine, look
 from core0.containers.memory import MemoryWatcher
 from core0.containers.memory import look as look_at_memory
@@ -255,11 +256,12 @@ class Containers:
         house = self._house
         try:
             number = await house.in_thread(house.shelf.next_number)
+            others = await house.in_thread(slots_in_use)
         except OSError as error:
             raise Refusal(503, f"cannot keep containers: {error}") from error
         record = Record(
             number=number,
-            slot=self._free_slot(),
+            slot=self._free_slot(others),
             entry=entry,
             secret=house.users.hashed(password),
             boot=self._boot,
@@ -269,11 +271,17 @@ class Containers:
         container = self._containers[number] = Container(house, record)
         return container
 
-    def _free_slot(self) -> int:
-        taken = {container.record.slot for container in self._containers.values()} | self._spoiled
+    def _free_slot(self, others: set[int]) -> int:
+        """
+        :param others: what processes have, those of other core0 among them.
+        """
+        taken = others | {container.record.slot for container in self._containers.values()} | self._spoiled
         # another core0 on this machine begins elsewhere
         first = crc32(self._house.family.encode())
-        return next(slot for place in range(SLOTS) if (slot := (first + place) % SLOTS) not in taken)
+        for place in range(SLOTS):
+            if (slot := (first + place) % SLOTS) not in taken:
+                return slot
+        raise Refusal(503, "all ranges of user ids that containers can have are in use; terminate some containers")
 
     async def _remove(self, container: Container, reason: str) -> None:
         """

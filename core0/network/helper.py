@@ -8,10 +8,12 @@ import re
 import shutil
 import signal
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import TimeoutError
 from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -156,7 +158,8 @@ class Helper:
         """
         End one that nobody looks after: a core0 before this one has left it.
         """
-        await self._end(self._running())
+        found = await self._running()
+        await self._end(found.process if found is not None else None)
 
     def leave(self) -> None:
         """
@@ -187,26 +190,24 @@ class Helper:
         """
         The one that runs already. One that was told something else, or is in another network, is ended.
         """
-        process = self._running()
-        if process is None:
+        found = await self._running()
+        if found is None:
             return None
-        pid = process[0]
-        if _told(pid) == [os.fsencode(word) for word in self.argv] and _same(f"/proc/{pid}/ns/net", self._network):
+        pid = found.process[0]
+        if found.told == [os.fsencode(word) for word in self.argv] and _same(f"/proc/{pid}/ns/net", self._network):
             self._log.info("{program} runs already, pid {pid}", program=self.argv[0], pid=pid)
-            return process
-        await self._end(process)
+            return found.process
+        await self._end(found.process)
         return None
 
-    def _running(self) -> tuple[int, int] | None:
-        pid = self._recorded()
-        started = procfs.started(pid) if pid else 0
-        # else the pid is somebody else's now; not that of a folder whose name only begins like this one's
-        ours = re.compile(rb".*" + re.escape(os.fsencode(os.path.dirname(self._pid_file))) + rb"(/.*)?", re.DOTALL)
-        return (pid, started) if started and any(map(ours.fullmatch, _told(pid))) else None
-
-    def _recorded(self) -> int:
-        text = procfs.read(self._pid_file).strip()
-        return int(text) if text.isdigit() and len(text) < 10 else 0
+    async def _running(self) -> "_Found | None":
+        """
+        In a thread: the command line of a process is in its own memory, which may take its time.
+        """
+        program = self.argv[0] if self.argv else ""
+        pool = self._reactor.getThreadPool()
+        found: _Found | None = await deferToThreadPool(self._reactor, pool, _find, self._pid_file, program)
+        return found
 
     async def _launch(self) -> tuple[int, int]:
         argv = [*self._around, *self.argv]
@@ -237,7 +238,7 @@ class Helper:
         """
         step = FIRST_LOOK
         # 0: it has ended already, before anybody could be told its pid
-        while not pid or self._recorded() != pid:
+        while not pid or _recorded(self._pid_file) != pid:
             if protocol.ended.happened:
                 # its last words may still be in the pipe
                 await pause(self._reactor, FIRST_LOOK)
@@ -267,6 +268,46 @@ class Helper:
                 self._process = await self._found()
             except NotServed as error:
                 self._log.error("{error}", error=error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    process: tuple[int, int]
+    told: list[bytes]  # its command line
+
+
+def _find(pid_file: str, program: str) -> _Found | None:
+    """
+    The program that serves a folder: as its file with the pid says, else, that may be gone, as its command line does.
+    It has to see the same folder at that path: there may be others with such a path, in other roots.
+
+    :param program: which it is; empty if that is not known.
+    """
+    folder = os.path.dirname(pid_file)
+    # not that of a folder whose name only begins like this one's
+    ours = re.compile(rb".*" + re.escape(os.fsencode(folder)) + rb"(/.*)?", re.DOTALL)
+    exactly, name = os.fsencode(f"--pid-file={pid_file}"), os.fsencode(os.path.basename(program))
+    recorded = _recorded(pid_file)
+    for pid in [*([recorded] if recorded else []), *procfs.processes()]:
+        started, told = procfs.started(pid), _told(pid)
+        if not started or not told or not any(map(ours.fullmatch, told)):
+            continue
+        # somebody may look at such a file with a program of his own
+        if (pid == recorded or exactly in told or os.path.basename(told[0]) == name) and _sees(pid, folder):
+            return _Found((pid, started), told)
+    return None
+
+
+def _recorded(pid_file: str) -> int:
+    text = procfs.read(pid_file).strip()
+    return int(text) if text.isdigit() and len(text) < 10 else 0
+
+
+def _sees(pid: int, folder: str) -> bool:
+    try:
+        return os.path.samestat(os.stat(f"/proc/{pid}/root{folder}"), os.stat(folder))
+    except OSError:
+        return False
 
 
 def _told(pid: int) -> list[bytes]:

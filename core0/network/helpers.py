@@ -49,7 +49,7 @@ class Helpers:
         self._desired = desired
         async with self._lock:
             await self._make(desired)
-            for name, helper in self._helpers.items():
+            for name, helper in list(self._helpers.items()):
                 await self._told(name, helper)
 
     async def _make(self, desired: Desired) -> None:
@@ -112,8 +112,23 @@ class Helpers:
         try:
             if await self._in_thread(_write, self._place(name), self._desired, name):
                 helper.nudge()
+        except FileNotFoundError:
+            await self._anew(name)
         except OSError as error:
             self._log.error("{bridge} does not know its containers: {error}", bridge=name, error=error)
+
+    async def _anew(self, name: str) -> None:
+        """
+        Its folder is gone: what it holds open there is no file that anybody else sees.
+        """
+        self._log.error("{place} was removed; making it anew", place=self._place(name))
+        await self._remove(name)
+        for bridge in self._desired.bridges:
+            if bridge.name == name:
+                try:
+                    await self._add(bridge)
+                except NotServed as error:
+                    self._log.error("{bridge} is not served: {error}", bridge=name, error=error)
 
     async def leases(self, name: str) -> dict[Ip, str]:
         """

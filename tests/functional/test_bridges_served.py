@@ -7,14 +7,16 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 from tests.daemon import eventually
 from tests.functional.network_shared import Broken, Host, helpers
-from tests.functional.shared import missing
+from tests.functional.shared import lives, missing
 from tests.functional.test_bridges import BridgeTestCase
 from tests.functional.test_bridges_links import LinksTestCase
 
@@ -311,6 +313,49 @@ class ServedTests(LinksTestCase):
         self.assertEqual({}, helpers(self.folder))
         self.networks = self.driver()
         self.assertEqual(["br9"], list(helpers(self.folder)))
+
+    def test_pid_file_removed(self) -> None:
+        """
+        It is found also when the file with its pid was removed; a program that only looks at its files is left alone,
+        and so is one of the same words in another root.
+        """
+        self.networks.attach(1, self.another(), ["br9", "10.7.9.77/24"])
+        place = self.folder / "network" / "br9"
+        served = helpers(self.folder)["br9"]
+        reader = subprocess.Popen(["tail", "-f", str(place / "names")], stdout=subprocess.DEVNULL)
+        self.addCleanup(reader.wait)
+        self.addCleanup(reader.kill)
+        words = Path(f"/proc/{served}/cmdline").read_text().split("\0")[1:-1]
+        other = subprocess.Popen(
+            [
+                *("unshare", "--mount", "bash", "-c", 'mount -t tmpfs core0-test "$1"; shift; exec "$@"', "bash"),
+                *(str(self.folder), sys.executable, "-c", "import time; time.sleep(600)", *words),
+            ]
+        )
+        self.addCleanup(other.wait)
+        self.addCleanup(other.kill)
+        command = Path(f"/proc/{other.pid}/cmdline")
+        eventually(lambda: b"import time" in b"".join(command.read_bytes().split(b"\0")[2:3]), "it runs")
+        self.networks.stop(kill=True)
+        (place / "pid").unlink()
+        self.networks = self.driver([1])
+        (place / "pid").write_text(f"{served}\n")  # for those who look at what there is
+        self.assertTrue(lives(served))
+        self.assertEqual(b"dnsmasq", os.path.basename(Path(f"/proc/{served}/cmdline").read_bytes().split(b"\0")[0]))
+        self.assertIsNone(reader.poll())
+        self.assertIsNone(other.poll())
+
+    def test_folder_removed(self) -> None:
+        """
+        A folder that was removed is made anew with the program that uses it, at the next change.
+        """
+        one = self.another()
+        served = helpers(self.folder)["br9"]
+        shutil.rmtree(self.folder / "network" / "br9")
+        self.networks.attach(1, one, ["br9", "10.7.9.77/24"], hostname="one")
+        eventually(lambda: helpers(self.folder).get("br9", served) != served, "another one")
+        self.assertFalse(lives(served))
+        eventually(lambda: self.answers(one, "one") == "10.7.9.77", "a name")
 
     def test_killed_often(self) -> None:
         """
