@@ -51,6 +51,8 @@ async def connect(
     except Lost as error:
         why = "" if connection.why_lost is None else why_lost(url, connection.why_lost)
         connection.close()
+        if not why and url.tls and not connection.heard:
+            why = f"{error}, not even the handshake; if it does not speak TLS, say redis:// instead of rediss://"
         raise (Lost(f"cannot reach {url}: {why}") if why else error) from error
     except BaseException:
         connection.close()

@@ -153,6 +153,13 @@ class Connection(txredisapi.SubscriberProtocol):  # type: ignore[misc] # txredis
         return self._ticks - min(self._sent / SLOWEST, MOST_SENDING)
 
     @property
+    def heard(self) -> bool:
+        """
+        Whether anything has ever come.
+        """
+        return self._received > 0
+
+    @property
     def waiting(self) -> bool:
         """
         Whether something was asked that is not answered.

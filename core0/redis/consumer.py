@@ -165,11 +165,11 @@ class Consumer:
         Admit what was taken while nobody heard the reply. What has a mark had been started all the same.
         """
         await self._taker.restore()
-        unfinished = sorted(int(seq) for seq in await connection.command("HKEYS", self._unfinished))
+        unfinished = sorted(int(seq) for seq in await self._link.ask(connection, "HKEYS", self._unfinished))
         known = self._taker.known()
         unknown = [seq for seq in unfinished if seq not in known]
         if unknown:
-            words = await connection.command("HGETALL", keys.marks(self._node))
+            words = await self._link.ask(connection, "HGETALL", keys.marks(self._node))
             marks = {int(seq): decode_mark(mark) for seq, mark in zip(words[::2], words[1::2], strict=True)}
             self._taker.recover({seq: marks[seq] for seq in unknown if seq in marks})
         await self.admit_again(connection, unknown)

@@ -173,7 +173,7 @@ class Ledger(Writer):
         now = epoch(self._clock)
         self.reject(seq, rejection(self._node, id, State.DUPLICATE_ID, reason, payload, now))
 
-    async def _ask(self, *words: str) -> Any:
+    async def _ask(self, command: str, key: str, *words: str) -> Any:
         """
         The server's reply, for as long as it takes.
         """
@@ -181,13 +181,13 @@ class Ledger(Writer):
         while True:
             connection = await self._link.up()
             try:
-                return await connection.command(*words)
+                return await self._link.ask(connection, command, key, *words)
             except Lost:
                 await pause(self._clock, 0)
             except ReplyError as error:
                 if str(error) != told:
                     told = str(error)
-                    self._log.warn("the server refuses {command}: {error}; trying again", command=words[0], error=error)
+                    self._log.warn("the server refuses {command}: {error}; trying again", command=command, error=error)
                 self._link.doubt(error)
                 await pause(self._clock, RETRY)
 
@@ -336,7 +336,7 @@ class Ledger(Writer):
         another = await self._is_another(connection)
         if not self._held and not self._answers:
             return
-        there = {int(seq) for seq in await connection.command("HKEYS", self._unfinished)}
+        there = {int(seq) for seq in await self._link.ask(connection, "HKEYS", self._unfinished)}
         answered = [line for seq in sorted(there) if (line := self._answers.get(seq)) is not None]
         for batch in _batches(answered):
             sent = (self._life, self._holder, *batch)

@@ -208,6 +208,17 @@ class Link:
                 raise ReplyError(await self._missing(connection, str(error), keys)) from error
             raise
 
+    async def ask(self, connection: Connection, command: str, key: str, *words: str) -> Any:
+        """
+        Send a command about one key; a refusal for want of rights names it.
+        """
+        try:
+            return await connection.command(command, key, *words)
+        except ReplyError as error:
+            if str(error).startswith("NOPERM"):
+                raise ReplyError(missing_rights(self._store.url.username, str(error), [key])) from error
+            raise
+
     async def _missing(self, connection: Connection, error: str, keys: Sequence[str]) -> str:
         """
         The same refusal with the keys that it is about.
