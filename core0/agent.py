@@ -2,23 +2,20 @@
 An agent: takes entries, finds their commands, and sees that each gets its answer.
 """
 
-import errno
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from msgspec import UNSET, Raw, Struct, to_builtins
 from msgspec.structs import replace
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from core0.clock import epoch
 from core0.commands.registry import Registry
 from core0.corex_settings import NO_LIMITS, Limits
-from core0.errors import NoThread, Refusal, Undecodable
+from core0.errors import Refusal, Undecodable
 from core0.interfaces import IAgent, ICommand, ICoreReactor, IJob, ILedger, IProcesses, IRecords
 from core0.jobs.job import LARGE, Job
 from core0.jobs.manager import KILLED_CODE, Jobs
@@ -40,14 +37,13 @@ from core0.messages import (
     shown,
 )
 from core0.reading import decode, digest, find_id, read_arguments
+from core0.threads import in_pool
 from core0.values import Claim, Entry, Final, Usage
-from core0.waiting import pause
 
 T = TypeVar("T")
 _NAMELESS = uuid.UUID("0c0e0c0e-b0a7-5c0e-8000-c0e0c0e0c0e0")
 SUCCEEDED, FAILED = 2, 4  # of the last record of live output
 LARGE_FIELD = 1024  # bytes of an argument that is left out then
-CROWDED = 0.05  # seconds before another try to open a file
 
 
 @implementer(IAgent)
@@ -314,36 +310,3 @@ def _shown(arguments: Struct) -> Raw:
     """
     texts = {name: encode(value) for name, value in to_builtins(arguments).items() if value is not None}
     return Raw(encode({name: Raw(text) for name, text in texts.items() if len(text) <= LARGE_FIELD}))
-
-
-async def in_pool(reactor: ICoreReactor, pool: ThreadPool, work: Callable[..., T], *arguments: Any) -> T:
-    """
-    Call something that blocks in a thread of a pool.
-
-    While a program is being started the limit on open files is what it was before core0 raised it; a thread that opens
-    one just then is told that there are too many, and tries again.
-
-    :raises NoThread: the pool has none that is free, and the kernel gives it no other.
-    """
-    tries = 3
-    while True:
-        try:
-            answer = deferToThreadPool(reactor, pool, work, *arguments)
-        except RuntimeError as error:  # of the threading module; what the work raises comes with the answer
-            drop_unstarted(pool)
-            raise NoThread from error
-        try:
-            result: T = await answer
-            return result
-        except OSError as error:
-            tries -= 1
-            if error.errno != errno.EMFILE or not tries:
-                raise
-            await pause(reactor, CROWDED)
-
-
-def drop_unstarted(pool: ThreadPool) -> None:
-    """
-    Have a pool forget the threads that could not be started: it would wait for them when it is stopped.
-    """
-    pool.threads = [thread for thread in pool.threads if thread.ident is not None]

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.logger import Logger
-from twisted.python.threadpool import ThreadPool
 
 from core0.address import forget, holder, note
-from core0.agent import in_pool
 from core0.clock import epoch
 from core0.commands import COMMANDS
 from core0.commands.core import state_with
@@ -50,6 +48,7 @@ from core0.redis.store import Store
 from core0.redis.url import RedisURL, parse
 from core0.spawn import Surroundings
 from core0.startup import Startup
+from core0.threads import DaemonPool, in_pool
 from core0.tree_interfaces import ITrees
 from core0.waiting import within
 
@@ -155,9 +154,9 @@ class Assembly:
         surroundings = Surroundings.prepare(oom_score())
         reaper = Reaper(self._reactor)
         reaper.install()
-        pool = ThreadPool(TREE_THREADS, TREE_THREADS, name="core0-trees")
+        pool = DaemonPool(TREE_THREADS, TREE_THREADS, name="core0-trees")
         pool.start()
-        self.undo.append(pool.stop)
+        self.undo.append(lambda: pool.finish(self._reactor))
         trees = find_trees(self._config.core.state_dir, self._identity)
         self.undo.append(trees.close)
         return _Ground(surroundings, reaper, pool, trees)
@@ -203,9 +202,9 @@ class Assembly:
         Bridges, and what containers have of the network; in one thread of their own.
         """
         reactor = self._reactor
-        pool = ThreadPool(0, 1, name="core0-networks")
+        pool = DaemonPool(0, 1, name="core0-networks")
         pool.start()
-        self.undo.append(pool.stop)
+        self.undo.append(lambda: pool.finish(reactor))
         networks = build(
             reactor,
             lambda work, *arguments: in_pool(reactor, pool, work, *arguments),
@@ -307,7 +306,7 @@ class Assembly:
 class _Ground:
     surroundings: Surroundings
     reaper: Reaper
-    pool: ThreadPool
+    pool: DaemonPool
     trees: ITrees
 
 

@@ -18,7 +18,7 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from core0 import garbage, inherited
-from core0.agent import Agent, drop_unstarted, in_pool
+from core0.agent import Agent
 from core0.clock import go_by_monotonic
 from core0.commands import COMMANDS
 from core0.commands.registry import Registry
@@ -38,6 +38,7 @@ from core0.redis.far_sink import FarSink
 from core0.redis.link import Link
 from core0.redis.url import RedisURL, parse
 from core0.spawn import Surroundings
+from core0.threads import DaemonPool, drop_unstarted, in_pool, use_daemon_pool
 from core0.waiting import within
 
 # All threads that a CoreX ever has are started before its first job: when its container has as many processes as it may
@@ -95,10 +96,11 @@ class CoreX:
         surroundings = Surroundings.prepare(self._oom_score)
         reaper = Reaper(reactor)
         reaper.install()
+        use_daemon_pool(reactor)
         fill(reactor.getThreadPool(), OTHER_THREADS)
-        pool = ThreadPool(0, TREE_THREADS, name="corex-trees")
+        pool = DaemonPool(0, TREE_THREADS, name="corex-trees")
         pool.start()
-        undo.append(pool.stop)
+        undo.append(lambda: pool.finish(reactor))
         fill(pool, TREE_THREADS)
         records = Records(reactor, settings.node, settings.number, settings.levels, self.sink)
         jobs = self.jobs = Jobs(

@@ -8,9 +8,7 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 
-from core0.agent import in_pool
 from core0.config import Config
 from core0.containers.house import House
 from core0.containers.manager import Containers
@@ -32,6 +30,7 @@ from core0.redis.server import EmbeddedServer
 from core0.redis.server_settings import ServerSettings, corex_server_settings
 from core0.redis.store import Store
 from core0.spawn import Surroundings
+from core0.threads import DaemonPool, in_pool
 from core0.waiting import Occurrence, within
 
 FLUSH_TIMEOUT = 10.0  # seconds for the last results of containers at the end
@@ -67,9 +66,9 @@ class Housing:
         self._surroundings = surroundings
         self._undo = undo
         # of its own: removing what a container has left may take long
-        self._pool = ThreadPool(0, THREADS, name="core0-containers")
+        self._pool = DaemonPool(0, THREADS, name="core0-containers")
         self._pool.start()
-        undo.append(self._pool.stop)
+        undo.append(lambda: self._pool.finish(reactor))
         self._lines = Lines(reactor, reaper, surroundings, corex_server_settings(config))
         self.shelf = Shelf(os.path.join(config.core.state_dir, "containers"))
 

@@ -16,13 +16,13 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from core0 import garbage, inherited, start_errors
-from core0.agent import in_pool
 from core0.assembly import Assembly
 from core0.clock import go_by_monotonic
 from core0.config import Config, load
 from core0.errors import AlreadyRunning, ConfigError, Core0Error
 from core0.lock import Lock
 from core0.redis import task
+from core0.threads import in_pool, use_daemon_pool
 from core0.waiting import within
 
 LOCK = "core0.lock"
@@ -66,6 +66,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     go_by_monotonic(reactor)
+    use_daemon_pool(reactor)
     config: Config = options.loaded
     try:
         for folder in (config.core.state_dir, config.core.run_dir):

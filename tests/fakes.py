@@ -301,6 +301,8 @@ class ThreadlessReactor(Clock):
     A clock that calls what is to be called in a thread right here.
     """
 
+    joined = False  # as of a pool
+
     def getThreadPool(self) -> "ThreadlessReactor":
         """
         As a reactor's.

@@ -63,7 +63,11 @@ class Fault:
         self._range = range(first, first + times)
         self._where = where
         self._real = getattr(owner, name)
-        self._patch = test.patch(owner, name, self._call)
+
+        def call(*arguments: Any, **named: Any) -> Any:  # a function: of a class it becomes a method
+            return self._call(*arguments, **named)
+
+        self._patch = test.patch(owner, name, call)
 
     def _call(self, *arguments: Any, **named: Any) -> Any:
         if self._where(*arguments, **named):

@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 from twisted.internet.defer import ensureDeferred
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -23,6 +22,7 @@ from core0.containers.runtime import NSENTER, SHELL, UNSHARE, Runtime, find, las
 from core0.containers.seccomp import LIBRARY
 from core0.errors import Refusal
 from core0.messages import shown
+from core0.threads import in_pool
 from core0.waiting import Occurrence, pause
 
 KNOWN = ("crun", "youki", "runc")  # the fastest first
@@ -196,4 +196,4 @@ class Runtimes:
             await pause(self._reactor, LOOK)
 
     async def _in_thread(self, work: Any, *arguments: Any) -> Any:
-        return await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work, *arguments)
+        return await in_pool(self._reactor, self._reactor.getThreadPool(), work, *arguments)

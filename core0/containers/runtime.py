@@ -10,14 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from twisted.internet.threads import deferToThreadPool
-
 from core0.containers import ground, groups
 from core0.containers.bundle import INIT
 from core0.containers.programs import NotRun, Programs, Said
 from core0.errors import Core0Error
 from core0.jobs.process import PATH
 from core0.messages import printable
+from core0.threads import in_pool
 from core0.waiting import pause, to_the_end
 
 NSENTER, UNSHARE, SHELL = "nsenter", "unshare", "/bin/sh"
@@ -194,7 +193,7 @@ class Runner:
 
     async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         # to its end: what a thread does to a cgroup must not go on when that is somebody else's
-        return await to_the_end(deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work, *arguments))
+        return await to_the_end(in_pool(self._reactor, self._reactor.getThreadPool(), work, *arguments))
 
 
 def _name(pid: int) -> str:

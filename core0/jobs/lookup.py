@@ -7,16 +7,14 @@ import shutil
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from threading import Thread
 from typing import Any
 
 from twisted.internet.defer import TimeoutError
 from twisted.internet.threads import deferToThreadPool
-from twisted.python.threadpool import ThreadPool
 
 from core0.errors import NoThread, Refusal
 from core0.interfaces import ICoreReactor
+from core0.threads import DaemonPool
 from core0.waiting import Occurrence, within
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -98,7 +96,7 @@ class Places:
 
     def __init__(self, reactor: ICoreReactor) -> None:
         self._reactor = reactor
-        self._pool = _Daemons(0, LOOKERS, "core0-places")
+        self._pool = DaemonPool(0, LOOKERS, "core0-places")
         self._pool.start()
         self._answered: dict[tuple[str, str, str], float] = {}
         self._asked: dict[Occurrence[Any], float] = {}
@@ -138,14 +136,6 @@ class Places:
     def _heard(self, _: object, answer: Occurrence[Any]) -> None:
         del self._asked[answer]
         answer.happen(None)
-
-
-class _Daemons(ThreadPool):
-    """
-    Threads that do not hold up the end of core0 when they hang.
-    """
-
-    threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment] # it is called like the class
 
 
 def _look(program: Program, env: Mapping[str, str]) -> None:

@@ -9,10 +9,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from twisted.internet.defer import DeferredLock, TimeoutError
+from twisted.internet.defer import Deferred, DeferredLock, TimeoutError
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -26,6 +25,7 @@ from core0.network.helper import NotServed, find
 from core0.reaper import Reaper
 from core0.redis.task import Task
 from core0.spawn import Child, Launch, Surroundings
+from core0.threads import in_pool
 from core0.waiting import Occurrence, pause, within
 
 PATIENCE = 20.0  # seconds for the program
@@ -229,7 +229,7 @@ class Firewall:
         ports = {(forward.protocol, forward.host_port) for forward in forwards}
         if ports:
             # in any thread: in the one for changes others would wait
-            working = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), forget, ports)
+            working = Deferred.fromCoroutine(in_pool(self._reactor, self._reactor.getThreadPool(), forget, ports))
             working.addErrback(self._remembered)
 
     def _remembered(self, failure: Failure) -> None:

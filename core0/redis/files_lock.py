@@ -9,12 +9,12 @@ import os
 import signal
 from typing import Any
 
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from core0 import procfs
 from core0.errors import ServerFailed
 from core0.redis.server_settings import ServerSettings
+from core0.threads import in_pool
 from core0.waiting import pause
 
 STOP_TIMEOUT = 20.0  # seconds; it writes its file to the end
@@ -95,7 +95,7 @@ class FilesLock:
         """
         The record has not led to whoever holds the lock: look at all processes, in a thread, there may be thousands.
         """
-        found = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), _holders, fd)
+        found = await in_pool(self._reactor, self._reactor.getThreadPool(), _holders, fd)
         for holder in found:
             await self._end(holder)
 

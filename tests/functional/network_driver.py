@@ -18,7 +18,6 @@ from twisted.internet.stdio import StandardIO
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.threadpool import ThreadPool
 
-from core0.agent import in_pool
 from core0.errors import Refusal
 from core0.network.building import build
 from core0.network.desired import Subnet
@@ -27,6 +26,7 @@ from core0.network.ports import parse
 from core0.network.wishes import Wish, Wishes
 from core0.reaper import Reaper
 from core0.spawn import Surroundings
+from core0.threads import in_pool
 
 FIRST, LAST = "172.18.0.0/16", b"\n"
 

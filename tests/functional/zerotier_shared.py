@@ -15,12 +15,12 @@ from twisted.internet import reactor
 from twisted.internet.process import ProcessReader
 from twisted.trial.unittest import TestCase
 
-from core0.agent import in_pool
 from core0.network import zerotiers
 from core0.network.zerotier import PID
 from core0.network.zerotiers import ZeroTiers
 from core0.reaper import Reaper
 from core0.spawn import Surroundings
+from core0.threads import in_pool
 from core0.waiting import pause
 from tests.functional import zerotier_one
 from tests.functional.network_shared import Host

@@ -2,17 +2,13 @@
 What an agent does for commands and jobs.
 """
 
-import errno
 from typing import Any, NoReturn
 
-from twisted.internet.defer import Deferred
-from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from core0.agent import CROWDED, in_pool
 from core0.commands.registry import Registry
-from core0.errors import NoThread, Refusal
+from core0.errors import Refusal
 from core0.host import Host
 from core0.interfaces import IHost
 from core0.jobs.manager import Jobs
@@ -68,53 +64,6 @@ class ServiceTests(AgentCase):
         """
         self.assertEqual(6, self.successResultOf(self.agent.in_thread(lambda a, b: a * b, 2, 3)))
         self.failureResultOf(self.agent.in_thread(int, "x"), ValueError)
-
-    def test_crowded(self) -> None:
-        """
-        A thread that finds too many files open tries again, three times in all.
-        """
-        for failures, succeeds in ((2, True), (3, False)):
-            tries = iter([OSError(errno.EMFILE, "too many")] * failures)
-
-            def work(tries: Any = tries) -> str:
-                for error in tries:
-                    raise error
-                return "done"
-
-            waiting = Deferred.fromCoroutine(in_pool(self.reactor, self.reactor, work))  # type: ignore[arg-type] # all that it needs
-            self.assertNoResult(waiting)
-            self.reactor.pump([CROWDED] * 2)
-            if succeeds:
-                self.assertEqual("done", self.successResultOf(waiting))
-            else:
-                self.assertEqual(errno.EMFILE, self.failureResultOf(waiting, OSError).value.errno)
-
-    def test_other_errors(self) -> None:
-        """
-        Other errors are not tried again.
-        """
-
-        def work() -> None:
-            raise FileNotFoundError(errno.ENOENT, "none")
-
-        self.failureResultOf(in_pool(self.reactor, self.reactor, work), FileNotFoundError)  # type: ignore[arg-type] # all that it needs
-
-    def test_no_thread(self) -> None:
-        """
-        Where no thread can be had, what needs one is refused as something that is missing, 503; a RuntimeError of the
-        work itself is none of that.
-        """
-        pool = ThreadPool(0, 1)
-        pool.start()
-        self.addCleanup(pool.stop)
-        pool.threadFactory = no_thread  # type: ignore[assignment] # it is called like the class
-        refused = self.failureResultOf(in_pool(self.reactor, pool, int), NoThread).value  # type: ignore[arg-type] # all that it needs
-        self.assertEqual(503, refused.code)
-
-        def work() -> None:
-            raise RuntimeError("broken")
-
-        self.failureResultOf(in_pool(self.reactor, self.reactor, work), RuntimeError)  # type: ignore[arg-type] # all that it needs
 
 
 class HostTests(SynchronousTestCase):

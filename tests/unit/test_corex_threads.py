@@ -11,7 +11,6 @@ from twisted.internet.defer import Deferred
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase
 
-from core0.agent import in_pool
 from core0.corex import fill
 from core0.facts.space import Gauge, Space
 from core0.jobs.process import Processes
@@ -19,6 +18,7 @@ from core0.jobs.results import ResultBuffers
 from core0.jobs.tagged import TaggedTrees
 from core0.reaper import Reaper
 from core0.spawn import Surroundings
+from core0.threads import in_pool
 from tests.fakes import MemoryRecords, MemoryTree
 
 
@@ -100,7 +100,7 @@ class ThreadTests(SynchronousTestCase):
             Surroundings((1024, 1024)),
             TaggedTrees(1),
             MemoryRecords(),
-            partial(in_pool, reactor, pool),  # type: ignore[arg-type]
+            partial(in_pool, reactor, pool),
             kill_grace=1.0,
             results=ResultBuffers(1, 1),
             buffer=1024,
