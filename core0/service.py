@@ -21,6 +21,7 @@ from core0.clock import go_by_monotonic
 from core0.config import Config, load
 from core0.errors import AlreadyRunning, ConfigError, Core0Error
 from core0.lock import Lock
+from core0.log_text import escape_all
 from core0.redis import task
 from core0.threads import in_pool, use_daemon_pool
 from core0.waiting import within
@@ -67,6 +68,7 @@ def makeService(options: Options) -> IService:
 
     go_by_monotonic(reactor)
     use_daemon_pool(reactor)
+    escape_all()
     config: Config = options.loaded
     try:
         for folder in (config.core.state_dir, config.core.run_dir):
