@@ -7,21 +7,14 @@ import shutil
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from twisted.internet.defer import TimeoutError
-from twisted.internet.threads import deferToThreadPool
-
-from core0.errors import NoThread, Refusal
+from core0.errors import Refusal
+from core0.file_systems import FileSystems, Unanswered
 from core0.interfaces import ICoreReactor
-from core0.threads import DaemonPool
-from core0.waiting import Occurrence, within
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
-LOOKERS = 4  # threads that look at what clients name
-ANSWER = 5.0  # seconds in which a file system has to answer
 FRESH = 1.0  # seconds for which it is taken to go on answering
 REMEMBERED = 1000
 USUAL = ("/", "", PATH)
@@ -96,10 +89,8 @@ class Places:
 
     def __init__(self, reactor: ICoreReactor) -> None:
         self._reactor = reactor
-        self._pool = DaemonPool(0, LOOKERS, "core0-places")
-        self._pool.start()
+        self._file_systems = FileSystems(reactor)
         self._answered: dict[tuple[str, str, str], float] = {}
-        self._asked: dict[Occurrence[Any], float] = {}
 
     async def locate(self, program: Program, env: Mapping[str, str]) -> str:
         """
@@ -109,37 +100,19 @@ class Places:
         """
         key = (program.workdir, program.name if "/" in program.name else "", env["PATH"])
         if key != USUAL and self._answered.get(key, -FRESH) + FRESH <= self._reactor.seconds():
-            await self._ask(program, env)
+            try:
+                await self._file_systems.check(_paths(program, env))
+            except Unanswered as error:
+                raise Refusal(503, f"cannot run {program.name!r} now: {error}") from error
             if len(self._answered) >= REMEMBERED:
                 self._answered.clear()
             self._answered[key] = self._reactor.seconds()
         return locate(program, env)
 
-    async def _ask(self, program: Program, env: Mapping[str, str]) -> None:
-        now = self._reactor.seconds()
-        place = program.name if program.name.startswith("/") else program.workdir
-        silent = Refusal(503, f"cannot run {program.name!r} now: the file system of {place!r} does not answer")
-        if sum(asked + ANSWER <= now for asked in self._asked.values()) >= LOOKERS:
-            raise silent
-        answer: Occurrence[Any] = Occurrence()
-        self._asked[answer] = now
-        try:
-            deferToThreadPool(self._reactor, self._pool, _look, program, env).addBoth(self._heard, answer)
-        except RuntimeError as error:
-            del self._asked[answer]
-            raise NoThread from error
-        try:
-            await within(self._reactor, ANSWER, answer.wait())
-        except TimeoutError as error:
-            raise silent from error
 
-    def _heard(self, _: object, answer: Occurrence[Any]) -> None:
-        del self._asked[answer]
-        answer.happen(None)
-
-
-def _look(program: Program, env: Mapping[str, str]) -> None:
-    try:
-        locate(program, env)
-    except (Refusal, OSError):
-        pass  # it is an answer
+def _paths(program: Program, env: Mapping[str, str]) -> list[str]:
+    """
+    All that is looked at to find a program.
+    """
+    folders = [""] if "/" in program.name else env["PATH"].split(":")
+    return [program.workdir, *(os.path.join(program.workdir, folder, program.name) for folder in folders)]

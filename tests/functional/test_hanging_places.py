@@ -3,6 +3,10 @@ Directories and files on a file system that does not answer, as of a server that
 """
 
 import os
+import shutil
+import subprocess
+import sys
+import tempfile
 import threading
 from typing import Any
 
@@ -10,10 +14,58 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from core0.errors import Refusal
-from core0.jobs import lookup
-from core0.jobs.lookup import ANSWER, FRESH, LOOKERS, Places, Program, environment
-from tests.daemon import eventually
+from core0 import file_systems
+from core0.errors import NoThread, Refusal
+from core0.facts import mounts
+from core0.facts.mounts import Mount
+from core0.file_systems import ANSWER, THREADS, WAITING
+from core0.jobs.lookup import FRESH, Places, Program, environment
+from tests.daemon import ROOT, eventually
+from tests.faults import Fault, no_thread
+from tests.functional.shared import GENEROUS, missing, need_root
+
+# In a mount namespace of its own: nobody sees that file system but this program.
+HANGING = """
+import ctypes, os, sys, tempfile
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from core0 import file_systems
+from core0.errors import NoThread, Refusal
+from core0.jobs.lookup import Places, Program, environment
+
+file_systems.ANSWER = 1.0
+folder = tempfile.mkdtemp(prefix="core0-hanging-")
+dead, link = folder + "/dead", folder + "/link"
+os.mkdir(dead)
+os.symlink("dead/x", link)
+fuse = os.open("/dev/fuse", os.O_RDWR)
+options = f"fd={fuse},rootmode=40000,user_id=0,group_id=0".encode()
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.mount(b"hangs", dead.encode(), b"fuse", 0, options):
+    sys.exit(os.strerror(ctypes.get_errno()))
+
+async def look(places, program):
+    try:
+        return await places.locate(program, environment({}))
+    except Refusal as error:
+        assert error.code == 503 and dead in str(error), error
+        return "refused"
+
+async def main():
+    places = Places(reactor)
+    names = [Program("true", directory=f"{dead}/{number}") for number in range(3)]
+    names += [Program("true", directory=link), Program(f"{dead}/x"), Program("true", directory="/tmp")]
+    print(*await gatherResults([Deferred.fromCoroutine(look(places, name)) for name in names]), flush=True)
+    os.close(fuse)  # ends it
+    libc.umount2(dead.encode(), 2)
+    os.rmdir(dead)
+    os.unlink(link)
+    os.rmdir(folder)
+    reactor.stop()
+
+reactor.callWhenRunning(lambda: Deferred.fromCoroutine(main()).addErrback(lambda f: (f.printTraceback(), os._exit(1))))
+reactor.run()
+"""
 
 
 class _Reactor(Clock):
@@ -43,27 +95,34 @@ class _Reactor(Clock):
 
 class PlacesTests(SynchronousTestCase):
     """
-    Where programs are found. A place hangs while ``self.hung`` is not set.
+    Where programs are found. Below ``/dead`` and ``/gone`` file systems are mounted that hang while ``self.going`` is
+    not set.
     """
 
     def setUp(self) -> None:
         """
-        A file system that can be made to hang.
+        File systems that can be made to hang.
         """
         self.reactor = _Reactor()
         self.places = Places(self.reactor)  # type: ignore[arg-type] # all that it needs
         self.going = threading.Event()
-        self.going.set()
         self.addCleanup(self.going.set)
-        self.looks = 0
-        look = lookup._look
+        self.hanging = self.looks = 0
+        self.folder = os.path.realpath(tempfile.mkdtemp(prefix="core0-places-"))
+        self.addCleanup(shutil.rmtree, self.folder)
+        points = [("/", "8:1"), (f"{self.folder}/dead", "0:50"), (f"{self.folder}/gone", "0:51"), ("/proc", "0:5")]
+        table = [Mount(1, 0, device, point.encode(), "rw", "x", b"x") for point, device in points]
+        self.patch(mounts, "parse", lambda text: table)
+        target = file_systems._target
 
-        def slow(*arguments: Any) -> None:
+        def slow(path: str) -> str | None:
             self.looks += 1
-            self.going.wait(60)
-            look(*arguments)
+            if path.startswith((f"{self.folder}/dead", f"{self.folder}/gone")):
+                self.hanging += 1
+                self.going.wait(60)
+            return target(path)
 
-        self.patch(lookup, "_look", slow)
+        self.patch(file_systems, "_target", slow)
 
     def locate(self, name: str, directory: str | None = None) -> "Deferred[str]":
         """
@@ -72,13 +131,37 @@ class PlacesTests(SynchronousTestCase):
         program = Program(name, directory=directory)
         return Deferred.fromCoroutine(self.places.locate(program, environment({})))
 
+    def called(self, *lookings: "Deferred[str]") -> bool:
+        """
+        Take what has come from threads; whether all of these have ended.
+        """
+        self.reactor.turn()
+        return all(looking.called for looking in lookings)
+
     def found(self, name: str, directory: str | None = None) -> str:
         """
         Look for a program to the end.
         """
         looking = self.locate(name, directory)
-        eventually(lambda: self.reactor.turn() or looking.called, "it answers")
+        eventually(lambda: self.called(looking), "it answers")
         return self.successResultOf(looking)
+
+    def refused(self, looking: "Deferred[str]", place: str) -> None:
+        """
+        It was refused because this does not answer.
+        """
+        refusal = self.failureResultOf(looking, Refusal).value
+        self.assertEqual(503, refusal.code)
+        self.assertIn(f"the file system of {place!r} does not answer", str(refusal))
+
+    def hang(self, folder: str, count: int = WAITING) -> "list[Deferred[str]]":
+        """
+        Look for programs in a folder until as many threads wait for it as may.
+        """
+        before = self.hanging
+        hanging = [self.locate("true", f"{self.folder}/{folder}/{number}") for number in range(count)]
+        eventually(lambda: self.hanging == before + min(count, WAITING), "all look")
+        return hanging
 
     def test_usual(self) -> None:
         """
@@ -92,8 +175,9 @@ class PlacesTests(SynchronousTestCase):
         A place that has answered is taken to do so for a moment, but what is there is looked at each time.
         """
         self.found("true", "/tmp")
+        looks = self.looks
         self.successResultOf(self.locate("true", "/tmp"))
-        self.assertEqual(1, self.looks)
+        self.assertEqual(looks, self.looks)
         self.reactor.advance(FRESH)
         self.assertNoResult(self.locate("true", "/tmp"))
 
@@ -102,23 +186,90 @@ class PlacesTests(SynchronousTestCase):
         A place that is wrong is refused as ever.
         """
         looking = self.locate("/no/such/program")
-        eventually(self.reactor.turn, "it answers")
+        eventually(lambda: self.called(looking), "it answers")
         self.assertEqual(127, self.failureResultOf(looking, Refusal).value.code)
 
     def test_hanging(self) -> None:
         """
-        A place that hangs is refused after some seconds; if too many hang, at once, and until they go on.
+        A place that hangs is refused after some seconds; further ones on the same file system at once, and until it
+        goes on. All others are found meanwhile.
         """
-        self.going.clear()
-        hanging = [self.locate(f"{os.sep}bin/true", f"/proc/{number}") for number in range(LOOKERS)]
-        eventually(lambda: self.looks == LOOKERS, "all look")
+        hanging = self.hang("dead")
+        self.found("true", "/tmp")
         self.reactor.advance(ANSWER)
-        for looking in hanging:
-            refusal = self.failureResultOf(looking, Refusal).value
-            self.assertEqual((503, True), (refusal.code, "does not answer" in str(refusal)))
-        self.assertEqual(503, self.failureResultOf(self.locate("true", "/tmp"), Refusal).value.code)
-        self.successResultOf(self.locate("true"))
-        self.going.set()
-        eventually(lambda: len(self.reactor.come) == LOOKERS, "all answer")
-        self.reactor.turn()
+        for number, looking in enumerate(hanging):
+            self.refused(looking, f"{self.folder}/dead")
+            self.assertTrue(self.found("true", f"/usr/bin/../lib/../{'.' * (number % 2)}"))
+        for name, directory in ((f"{self.folder}/dead/x", None), ("true", f"{self.folder}/dead/new")):
+            looking = self.locate(name, directory)
+            eventually(lambda looking=looking: self.called(looking), "it is refused")
+            self.refused(looking, f"{self.folder}/dead")
+        self.assertEqual(WAITING, self.hanging)
+        self.assertTrue(self.found("/bin/true"))
         self.assertTrue(self.found("true", "/tmp"))
+        self.going.set()
+        os.makedirs(f"{self.folder}/dead/0")
+        eventually(lambda: not self.places._file_systems._visits, "all answer")
+        self.assertTrue(self.found("true", f"{self.folder}/dead/0"))
+
+    def test_each_for_itself(self) -> None:
+        """
+        Two file systems that hang do not hold up each other, nor what is asked of neither.
+        """
+        self.hang("dead")
+        self.hang("gone")
+        self.assertTrue(self.found("true", "/tmp"))
+
+    def test_symlinks(self) -> None:
+        """
+        A symlink counts for the file system that it leads to: any number of those that hang leave room for others.
+        """
+        os.symlink("dead/x", f"{self.folder}/link")
+        hanging = [self.locate("true", f"{self.folder}/link/{number}") for number in range(3 * THREADS)]
+        eventually(lambda: self.called() and self.hanging == WAITING, "some look")
+        self.assertTrue(self.found("true", "/tmp"))
+        self.reactor.advance(ANSWER)
+        eventually(lambda: self.called(*hanging), "all are refused")
+        for looking in hanging:
+            self.refused(looking, f"{self.folder}/dead")
+        self.assertEqual(WAITING, self.hanging)
+        self.assertTrue(self.found("/bin/true"))
+
+    def test_line(self) -> None:
+        """
+        More than may look at once come to their turn, one after another, where a file system answers in the end.
+        """
+        os.makedirs(f"{self.folder}/dead/0")
+        looking = [self.locate("true", f"{self.folder}/dead/0") for _ in range(5 * WAITING)]
+        eventually(lambda: self.hanging == WAITING, "some look")
+        self.going.set()
+        eventually(lambda: self.called(*looking), "all are found")
+        for each in looking:
+            self.assertTrue(self.successResultOf(each).endswith("/true"))
+        self.assertEqual(({}, {}), (self.places._file_systems._visits, self.places._file_systems._waiting))
+
+    def test_no_thread(self) -> None:
+        """
+        Where no thread can be started a place is refused as something that is missing, and is found once there is one.
+        """
+        fault = Fault(self, threading.Thread, "start", no_thread(), times=1)
+        self.assertEqual(503, self.failureResultOf(self.locate("true", "/tmp"), NoThread).value.code)
+        self.assertTrue(self.found("true", "/tmp"))
+        self.assertEqual(1, fault.failed)
+
+
+class MountedTests(SynchronousTestCase):
+    """
+    A file system that really hangs: of FUSE, whose server reads nothing.
+    """
+
+    def test_real(self) -> None:
+        """
+        What lies on it is refused, also by way of a symlink; a program elsewhere is found.
+        """
+        need_root()
+        if not os.path.exists("/dev/fuse"):
+            raise missing("/dev/fuse is not there")
+        words = ["unshare", "-m", sys.executable, "-c", HANGING]
+        found = subprocess.run(words, capture_output=True, text=True, timeout=GENEROUS, check=False, cwd=ROOT)
+        self.assertEqual("refused refused refused refused refused /usr/bin/true", found.stdout.strip(), found.stderr)
