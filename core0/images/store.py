@@ -110,6 +110,9 @@ class Store:
                 return fd
         except (BlockingIOError, FileNotFoundError):
             pass
+        except BaseException:
+            os.close(fd)
+            raise
         os.close(fd)
         return None
 

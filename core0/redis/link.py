@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet.defer import FirstError, gatherResults
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from core0.redis.connect import in_time
 from core0.redis.connection import Connection, Lost, RedisError, ReplyError
@@ -135,8 +136,15 @@ class Link:
         """
         watch = LoopingCall(self._look_after, connection)
         watch.clock = self.reactor
-        watch.start(LOOK, now=False).addErrback(lambda failure: self._log.failure("cannot look after it", failure))
+        watch.start(LOOK, now=False).addErrback(self._unwatched, connection)
         connection.lost().addCallback(_unwatch, watch)
+
+    def _unwatched(self, failure: Failure, connection: Connection) -> None:
+        """
+        Nobody would notice that it is silent: better another one.
+        """
+        self._log.failure("{name}: cannot look after the connection; reconnecting", failure, name=self._name)
+        connection.close()
 
     def _look_after(self, connection: Connection) -> None:
         self._silent = connection.silent()

@@ -8,9 +8,11 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from core0.redis import pressure
 from core0.redis.connection import Lost
 from core0.redis.link import Link
 from core0.redis.pressure import INTERVAL, Pressure, memory
+from tests.faults import Fault
 
 
 class FullnessTests(SynchronousTestCase):
@@ -111,6 +113,20 @@ class PressureTests(SynchronousTestCase):
         self.here = False
         self.assertEqual((True, False), self.look(100))
         self.here = True
+        self.assertEqual((False, False), self.look(100))
+
+    def test_goes_on(self) -> None:
+        """
+        Whatever goes wrong with one look, the next one is taken: else it would take what is written for what is used.
+        """
+        self.pressure.start()
+        self.addCleanup(self.pressure.stop)
+        self.look(900)
+        fault = Fault(self, pressure, "memory", ValueError("no number"), times=3)
+        for _ in range(3):
+            self.pressure.written(100)
+            self.assertEqual((True, True), self.look(100))
+        self.assertEqual((3, 3), (fault.failed, len(self.flushLoggedErrors(ValueError))))
         self.assertEqual((False, False), self.look(100))
 
     def test_stop(self) -> None:
