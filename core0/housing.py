@@ -18,6 +18,7 @@ from core0.containers.programs import Programs
 from core0.containers.runtime import Runner
 from core0.containers.shelf import Found, Shelf
 from core0.corex_settings import Settings
+from core0.file_systems import FileSystems
 from core0.images.images import Images
 from core0.images.store import FOLDER
 from core0.network.attachments import Attachments
@@ -129,6 +130,7 @@ class Housing:
             socket=self._lines.server.url.path,
             open=self._lines.open,
             private=(config.core.run_dir, config.core.state_dir, os.path.dirname(config.redis.socket)),
+            file_systems=FileSystems(reactor),
             storage=config.containers.storage,
             settings=self._settings(),
         )

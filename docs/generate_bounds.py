@@ -6,7 +6,7 @@ Every bound of core0, as reStructuredText, with the numbers that the program goe
 
 from collections.abc import Iterator, Sequence
 
-from core0 import assembly, messages, reaper
+from core0 import assembly, file_systems, messages, reaper
 from core0 import records as making
 from core0.commands import create_arguments
 from core0.config import Containers, Jobs, Logging, Redis
@@ -115,6 +115,11 @@ def _jobs() -> Iterator[Row]:
         "Time that starting takes in one turn of the reactor",
         f"{manager.START_BUDGET * 1000:.0f} ms",
         "the next turn",
+    )
+    yield (
+        "Threads that wait for one file system, and for all",
+        f"{file_systems.WAITING}, {file_systems.THREADS}; {file_systems.ANSWER:.0f} s",
+        "what lies on it is refused with 503",
     )
     yield "Children reaped in one turn", f"{reaper.AT_ONCE}", "the next turn"
     yield (

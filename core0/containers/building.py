@@ -24,7 +24,7 @@ from core0.containers.probe import find_init
 from core0.containers.rootfs import IDS, Bind, Setup, staging_place
 from core0.containers.runtime import RuntimeFailed
 from core0.containers.shelf import Phase
-from core0.containers.sources import resolved
+from core0.containers.sources import answering, resolved
 from core0.containers.steps import Steps, cgroups_of
 from core0.errors import Refusal, ServerFailed
 from core0.images.images import Root
@@ -99,6 +99,7 @@ class Building:
         house, container, number = self._house, self._container, self._number
         steps = Steps(house, container)
         try:
+            await answering(house.file_systems, [mount.source for mount in self._request.mounts])
             await house.in_thread(self._check)
             await house.open()
             await steps.folder()

@@ -11,6 +11,7 @@ from core0.containers.runtime import Runner, Runtime
 from core0.containers.shelf import Shelf
 from core0.corex_messages import Receiver
 from core0.corex_settings import Settings
+from core0.file_systems import FileSystems
 from core0.images.images import Images
 from core0.interfaces import IDispatched, ThreadRunner
 from core0.network.attachments import Attachments
@@ -95,6 +96,7 @@ class House:
     :ivar socket: of the server that CoreX speak to.
     :ivar open: has that server started; it raises :class:`core0.errors.ServerFailed`.
     :ivar private: folders of the host that no container may see, see :func:`core0.containers.sources.resolved`.
+    :ivar file_systems: of the host, whether they answer.
     :ivar storage: of contents, where a container does not say; empty: beside its plist.
     :ivar settings: of each CoreX, but for what is its own.
     """
@@ -115,5 +117,6 @@ class House:
     socket: str
     open: Callable[[], Awaitable[None]]
     private: tuple[str, ...]
+    file_systems: FileSystems
     storage: str
     settings: Settings

@@ -1,16 +1,30 @@
 """
 Which directories and files of the host may be mounted into a container.
 
-All functions look at the file system; they are called in a thread.
+All functions but the first look at the file system; they are called in a thread.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from core0.errors import Refusal
+from core0.file_systems import FileSystems, Unanswered
 from core0.messages import shown
 
 FIELD = "arguments.mount"
+
+
+async def answering(file_systems: FileSystems, sources: Sequence[str]) -> None:
+    """
+    Return once the file systems have answered that paths are on: one that hangs would keep a thread of all containers.
+
+    :raises Refusal: 503, one does not answer.
+    """
+    if sources:
+        try:
+            await file_systems.check(sources)
+        except Unanswered as error:
+            raise Refusal(503, f"{FIELD}: {error}") from error
 
 
 def resolved(source: str, private: Iterable[str]) -> str:

@@ -15,6 +15,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from core0 import file_systems
+from core0.containers.sources import answering
 from core0.errors import NoThread, Refusal
 from core0.facts import mounts
 from core0.facts.mounts import Mount
@@ -30,6 +31,7 @@ import ctypes, os, sys, tempfile
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from core0 import file_systems
+from core0.containers.sources import answering
 from core0.errors import NoThread, Refusal
 from core0.jobs.lookup import Places, Program, environment
 
@@ -131,7 +133,7 @@ class PlacesTests(SynchronousTestCase):
         program = Program(name, directory=directory)
         return Deferred.fromCoroutine(self.places.locate(program, environment({})))
 
-    def called(self, *lookings: "Deferred[str]") -> bool:
+    def called(self, *lookings: "Deferred[Any]") -> bool:
         """
         Take what has come from threads; whether all of these have ended.
         """
@@ -146,7 +148,7 @@ class PlacesTests(SynchronousTestCase):
         eventually(lambda: self.called(looking), "it answers")
         return self.successResultOf(looking)
 
-    def refused(self, looking: "Deferred[str]", place: str) -> None:
+    def refused(self, looking: "Deferred[Any]", place: str) -> None:
         """
         It was refused because this does not answer.
         """
@@ -247,6 +249,20 @@ class PlacesTests(SynchronousTestCase):
         for each in looking:
             self.assertTrue(self.successResultOf(each).endswith("/true"))
         self.assertEqual(({}, {}), (self.places._file_systems._visits, self.places._file_systems._waiting))
+
+    def test_mounts(self) -> None:
+        """
+        Sources of mounts on a file system that hangs are refused, those elsewhere are not; and none is no question.
+        """
+        asked = self.places._file_systems
+        self.successResultOf(Deferred.fromCoroutine(answering(asked, [])))
+        hanging = Deferred.fromCoroutine(answering(asked, ["/tmp", f"{self.folder}/dead/data"]))
+        eventually(lambda: self.hanging == 1, "it looks")
+        well = Deferred.fromCoroutine(answering(asked, ["/tmp", self.folder]))
+        eventually(lambda: self.called(well), "it answers")
+        self.successResultOf(well)
+        self.reactor.advance(ANSWER)
+        self.refused(hanging, f"{self.folder}/dead")
 
     def test_no_thread(self) -> None:
         """
