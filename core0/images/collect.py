@@ -73,11 +73,11 @@ class _Collection:
         """
         Those that no root needs first, then root after root.
         """
+        held = self._store.held()  # before anything goes: it may not be known now
         for hash in [hash for hash in self._sizes if not self._uses[hash]]:
             if self._total <= max_bytes:
                 break
             self._remove_content(hash)
-        held = self._store.held()
         for digest in [digest for digest in self._roots if digest not in held]:
             if self._total <= max_bytes:
                 break

@@ -2,8 +2,8 @@
 What images are made of, on the disk of this host: contents by their hashes, and root file systems laid out from them.
 """
 
+import errno
 import fcntl
-import glob
 import json
 import os
 import uuid
@@ -16,7 +16,8 @@ from core0.images.removal import remove
 from core0.images.room import Room
 
 FOLDER = "images"  # of all this, below the state directory of core0
-HOLDS = "../containers/*/root"  # from the folder of all this: symlinks to roots that are in use
+HOLDERS, HOLD = "../containers", "root"  # from the folder of all this: folders with symlinks to roots that are in use
+NO_LINK = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EINVAL})  # it went away, or never was one
 CONTENTS, ROOTS, PLISTS, TEMPORARY, PENDING = FOLDERS = ("store", "roots", "plists", "tmp", "pending")
 FILES = "fs"  # the root file system itself, in the folder of a root
 META, NAMES = "meta.json", "contents"  # beside it: sizes; the hashes of what it is made of
@@ -181,13 +182,21 @@ class Store:
     def held(self) -> set[str]:
         """
         The digests of the roots that are in use.
+
+        :raises OSError: that cannot be known now.
         """
-        found = set()
-        for path in glob.iglob(os.path.join(glob.escape(self.folder), HOLDS)):
+        found: set[str] = set()
+        folder = os.path.join(self.folder, HOLDERS)
+        try:
+            holders = os.listdir(folder)
+        except FileNotFoundError:
+            return found
+        for holder in holders:
             try:
-                found.add(os.path.basename(os.readlink(path)))
-            except OSError:
-                continue  # it went away, or is no symlink
+                found.add(os.path.basename(os.readlink(os.path.join(folder, holder, HOLD))))
+            except OSError as error:
+                if error.errno not in NO_LINK:
+                    raise
         return found
 
     def roots(self) -> Sequence[str]:
@@ -217,11 +226,13 @@ class Store:
     def names(self, digest: str) -> set[str]:
         """
         The hashes of the contents that a root shares.
+
+        :raises OSError: they cannot be read now; a root that has none noted shares none.
         """
         try:
             with open(os.path.join(self.folder, ROOTS, digest, NAMES), encoding="ascii") as file:
                 return {line.rstrip("\n") for line in file}
-        except OSError:
+        except FileNotFoundError:
             return set()
 
     # starting

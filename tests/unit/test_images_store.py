@@ -2,6 +2,7 @@
 The store of this host: what is in it, who may touch it, and what is removed.
 """
 
+import builtins
 import os
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from core0.images.collect import Freed, collect, size
 from core0.images.removal import remove
 from core0.images.store import Store
+from tests.faults import STORAGE, Fault
 
 ONE, TWO, THREE = "1" * 64, "2" * 64, "3" * 32
 A, B = "a" * 64, "b" * 64
@@ -223,6 +225,28 @@ class CollectTests(StoreTestCase):
         collect(self.store, 0)
         self.assertEqual((set(), set()), self.left())
         self.assertEqual([], os.listdir(self.folder / "images" / "tmp"))
+
+    def test_unreadable(self) -> None:
+        """
+        Nothing is removed as long as it cannot be known what containers hold and what roots need.
+        """
+        self.hold(A)
+        everything = self.left()
+        for error in STORAGE:
+            for owner, name, place in (
+                (os, "readlink", "containers/"),
+                (os, "listdir", "../containers"),
+                (builtins, "open", "contents"),
+            ):
+                fault = Fault(self, owner, name, error, where=lambda path, *_, place=place, **__: place in str(path))
+                self.assertRaises(OSError, collect, self.store, 0)
+                self.assertTrue(fault.failed)
+                fault.mend()
+                self.assertEqual(everything, self.left(), (error, name))
+        (self.folder / "containers" / "file").touch()
+        (self.folder / "containers" / "folder").mkdir()
+        collect(self.store, 0)
+        self.assertEqual(({ONE, TWO}, {A}), self.left())
 
     def test_jobs(self) -> None:
         """
