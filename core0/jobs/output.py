@@ -239,13 +239,13 @@ class Output:
         self.emit(Level.WARNING, text)
         self._tell_live(Level.WARNING, text)
 
-    def fits(self, size: int) -> bool:
+    def fits(self, size: int, more: int) -> bool:
         """
-        Whether there is room for a result that has so many bytes so far.
+        Whether there is room for a result that has so many bytes so far, ``more`` of them new.
         """
         if size > self._buffers.largest:
             return False
-        more = size + len(self._data) + self._pending() - self._taken
+        more += len(self._data) + self._pending() - self._taken
         if more > 0:
             if not self._buffers.take(more):
                 return False
@@ -319,7 +319,7 @@ class _Stream:
         self.levels: Levels | Plain = Plain(self.plain)
         if messages:
             self.levels = Levels(
-                self.plain, self._message, output._limit, output.room, output.skipped, output.printed, output.fits
+                self.plain, self._message, output._limit, output.room, output.skipped, output.printed, self._fits
             )
 
     def plain(self, run: bytes) -> None:
@@ -332,6 +332,9 @@ class _Stream:
 
     def partial(self) -> bool:
         return self.pieces is not None and self.pieces.partial
+
+    def _fits(self, size: int) -> bool:
+        return self._output.fits(size, size - self.levels.pending)
 
     def _message(self, level: int, text: bytes, dropped: int) -> None:
         self._cut += dropped

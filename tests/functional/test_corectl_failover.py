@@ -83,3 +83,18 @@ class FailoverTests(SynchronousTestCase):
         So is one that was begun before the master became silent.
         """
         self.assert_survives(signal.SIGSTOP)
+
+    def test_output(self) -> None:
+        """
+        Output that a program prints meanwhile comes out exactly once, whatever the old master has taken with it.
+        """
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "CORE0_URL": self.store.url}
+        script = "for n in $(seq 200); do echo line $n; printf 'part '; sleep 0.05; done"
+        command = self.store.inside(*CORECTL, "run", "--", "sh", "-c", script)
+        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0) as process:
+            assert process.stdout is not None
+            first = process.stdout.read(100)
+            self.store.signal(self.store.master(), signal.SIGKILL)
+            rest, err = process.communicate(timeout=PATIENCE)
+        expected = "".join(f"line {number}\npart " for number in range(1, 201)).encode()
+        self.assertEqual((expected, b"", 0), (first + rest, err, process.returncode))

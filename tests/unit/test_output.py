@@ -129,6 +129,16 @@ class OutputTests(SynchronousTestCase):
         first.release()
         self.assertEqual("", self.print(piece, limit=10).refused)
 
+    def test_whole_memory(self) -> None:
+        """
+        One result may have all of that memory, in whatever pieces it comes.
+        """
+        self.buffers = ResultBuffers(50, 50)
+        output = self.print(b"20::", *([b"x"] * 50), limit=10)
+        self.assertEqual(("x" * 50, ""), (output.data, output.refused))
+        output.release()
+        self.assertEqual("", self.print(b"20::", b"x" * 49, limit=10).refused)
+
     def test_large_result_is_no_record(self) -> None:
         """
         A result too large for a record is counted instead; no record has half of it.

@@ -60,6 +60,24 @@ class ReportTests(ErrandsCase):
         expected = {"core": 7, "node": NODE, "command": "b", "message": {"level": 2, "message": "hi", "epoch": 5}}
         self.assertEqual(expected, json.loads(found.line))
 
+    def test_places(self) -> None:
+        """
+        Live output keeps its place and its bytes, as far as they are possible.
+        """
+        fields: dict[str, Any] = {"meta": 65536, "run": 5, "offset": 7, "part": True, "base64": "/w==", "ends": (1, 2)}
+        found = self.read(wire.stream_line("a", self.body("a", "x", 1, **fields), False))
+        assert isinstance(found, Live)
+        message = json.loads(found.line)["message"]
+        self.assertEqual({**fields, "ends": [1, 2]}, {name: message[name] for name in fields})
+        wrong: list[dict[str, Any]] = [
+            {"offset": -1},
+            {"run": 2**60},
+            {"ends": (0, -1)},
+            {"base64": "é"},
+            {"base64": "A" * (LARGEST + 1)},
+        ]
+        self.assert_refused(*(wire.stream_line("a", self.body("a", "x", 1, **each), False) for each in wrong))
+
     def test_of_itself(self) -> None:
         """
         What a CoreX says of itself has no job, and is kept as its own word.
