@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from core0.client.client import Client, Fields, NoAnswer, Sent
 from core0.client.live import Live, Screen
+from core0.client.words import ours
 from core0.messages import RESULT_LEVELS, TOO_LARGE, Level, Result, State, encode
 from core0.waiting import pause
 
@@ -92,7 +93,7 @@ def reason(result: Result) -> str | None:
         text = json.loads(result.data)
     except ValueError:
         return None
-    return text if isinstance(text, str) else None
+    return ours(text, result.command) if isinstance(text, str) else None
 
 
 def exit_code(result: Result) -> int:

@@ -103,7 +103,7 @@ class RunTests(CorectlTestCase):
         What core0 refuses is 1, with the reason on stderr.
         """
         self.assert_failed(self.corectl("run", "--dir", "/no/such/folder", "ls"), 1, "'/no/such/folder'")
-        self.assert_failed(self.corectl("run", ""), 1, "arguments.name")
+        self.assert_failed(self.corectl("run", ""), 1, "PROGRAM: expected a program")
 
     def test_environment(self) -> None:
         """

@@ -75,7 +75,7 @@ class CorectlNetworkTests(ConnectedTestCase):
         """
         A bridge that cannot be is refused, with the reason.
         """
-        self.assert_refused_here(1, "network.settings.cidr", "bridge", "create", "br1", "--mode", "static")
+        self.assert_refused_here(1, "corectl: --cidr: required", "bridge", "create", "br1", "--mode", "static")
         self.assert_refused_here(1, "without a mode", "bridge", "create", "br1", "--cidr", "10.1.0.1/24")
         self.assert_refused_here(1, "without a mode", "bridge", "create", "br1", "--nat")
         self.assert_refused_here(2, "--mode", "bridge", "create", "br1", "--mode", "dhcp")
@@ -116,8 +116,8 @@ class CorectlNetworkTests(ConnectedTestCase):
         self.assertEqual(expected, self.listed()[str(number)]["port"])
         self.assertIn("8011:9011/udp, …", self.printed("container", "list"))
         for options, about in (
-            (("--memory", "lots"), "arguments.limits.memory: expected bytes"),
-            (("--shm", "1G", "--memory", "64M"), "arguments.shm: expected at most limits.memory"),
+            (("--memory", "lots"), "corectl: --memory: expected bytes"),
+            (("--shm", "1G", "--memory", "64M"), "--shm: expected at most --memory"),
             (("--mount", "/tmp:/x:ro,z"), "the option 'z' is not known: files are not relabelled for SELinux"),
             (("--port", "8000-8020:9000-9001"), "expected as many ports of the container as of the host (21), got 2"),
             (("--port", "localhost:8080:80"), "write an address of the host"),
@@ -142,8 +142,8 @@ class CorectlNetworkTests(ConnectedTestCase):
             self.assert_refused_here(2, "expected [ADDRESS:]HOST:CONTAINER[/udp]", *create, "--port", port)
         self.assert_refused_here(2, "8080 twice", *create, "--port", "8080:80", "--port", "8080:81")
         self.assert_refused_here(2, "expected NAME or NAME=ADDRESS", *create, "--bridge", "=dhcp")
-        self.assert_refused_here(1, "arguments.port['8080/sctp']", *create, "--port", "8080:80/sctp")
-        self.assert_refused_here(1, "arguments.port['0']", *create, "--port", "0:80")
+        self.assert_refused_here(1, "--port 8080/sctp", *create, "--port", "8080:80/sctp")
+        self.assert_refused_here(1, "--port 0", *create, "--port", "0:80")
         self.assert_refused_here(1, "there is no bridge", *create, "--bridge", "br9")
-        self.assert_refused_here(1, "arguments.network.zerotier", *create, "--zerotier", "net")
+        self.assert_refused_here(1, "--zerotier", *create, "--zerotier", "net")
         self.assertEqual({}, self.listed())
