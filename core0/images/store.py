@@ -34,16 +34,40 @@ class Store:
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
-        for name in FOLDERS:
-            os.makedirs(os.path.join(folder, name), mode=0o700, exist_ok=True)
-        os.chmod(folder, 0o700)
-        for number in range(16**PREFIX):
-            path = os.path.join(folder, CONTENTS, f"{number:0{PREFIX}x}")
-            if not os.path.isdir(path):
-                os.makedirs(path, mode=0o700, exist_ok=True)
-        self.contents_fd = os.open(os.path.join(folder, CONTENTS), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.contents_fd = self._make_folders()
         self.journal = Journal(os.path.join(folder, PENDING))
         self.room = Room(folder)
+
+    def _make_folders(self) -> int:
+        """
+        :returns: a descriptor of that of contents.
+        """
+        for name in FOLDERS:
+            os.makedirs(os.path.join(self.folder, name), mode=0o700, exist_ok=True)
+        os.chmod(self.folder, 0o700)
+        for number in range(16**PREFIX):
+            path = os.path.join(self.folder, CONTENTS, f"{number:0{PREFIX}x}")
+            if not os.path.isdir(path):
+                os.makedirs(path, mode=0o700, exist_ok=True)
+        return os.open(os.path.join(self.folder, CONTENTS), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def _ensure_folders(self) -> None:
+        """
+        Make them anew if somebody has removed them.
+        """
+        contents = os.path.join(self.folder, CONTENTS)
+        try:
+            if (
+                len(os.listdir(contents)) >= 16**PREFIX
+                and os.path.samestat(os.stat(contents), os.fstat(self.contents_fd))
+                and all(os.path.isdir(os.path.join(self.folder, name)) for name in FOLDERS)
+            ):
+                return
+        except FileNotFoundError:
+            pass
+        fd = self._make_folders()
+        os.dup2(fd, self.contents_fd, inheritable=False)
+        os.close(fd)
 
     def close(self) -> None:
         """
@@ -58,6 +82,7 @@ class Store:
 
         :returns: false, without ``wait``: others have it.
         """
+        self._ensure_folders()
         with _flock(os.path.join(self.folder, "lock"), fcntl.LOCK_EX if alone else fcntl.LOCK_SH, wait) as mine:
             yield mine
 

@@ -3,8 +3,10 @@ What core0 keeps on the host may be taken away at any time: it is made anew, or 
 fault of a program.
 """
 
+import json
 import os
 import shutil
+import signal
 import socket
 from pathlib import Path
 
@@ -149,8 +151,7 @@ class FoldersTests(DaemonTestCase):
         id = self.daemon.push("core.system", sh(f"{gate.wait}; echo done"))
         with self.daemon.redis() as client:
             eventually(lambda: not client.llen("core:default"), "it is taken")
-        for path in self.daemon.run.iterdir():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        StateTests.empty(self.daemon.run)
         self.assert_serves()
         gate.open()
         self.assertEqual("done\n", self.daemon.result(id)["streams"][0])
@@ -171,6 +172,46 @@ class FoldersTests(DaemonTestCase):
         shutil.rmtree(path.parent)
         logged("third")
         self.assertNotIn("second", path.read_text())
+
+
+class StateTests(DaemonTestCase):
+    """
+    What is in ``state_dir``, and that itself.
+    """
+
+    def test_state_dir(self) -> None:
+        """
+        Without any of it jobs go on, and programs run, also after the server was started again.
+        """
+        gate = self.gate()
+        id = self.daemon.push("core.system", sh(f"{gate.wait}; echo done"))
+        server = self.daemon.run / "redis" / "server.json"
+        for remove in (lambda: self.empty(self.daemon.state), lambda: shutil.rmtree(self.daemon.state)):
+            remove()
+            self.assertEqual("SUCCESS", self.daemon.run_command("core.system", sh("true"))["state"])
+            pid = json.loads(server.read_text())["pid"]
+            os.kill(pid, signal.SIGTERM)
+            eventually(lambda pid=pid: json.loads(server.read_text())["pid"] != pid, "it is started again")
+            eventually(self.answers, "it answers")
+        gate.open()
+        self.assertEqual("done\n", self.daemon.result(id)["streams"][0])
+
+    @staticmethod
+    def empty(folder: Path) -> None:
+        """
+        Remove all that is in there.
+        """
+        for path in folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def answers(self) -> bool:
+        """
+        Whether it takes commands.
+        """
+        try:
+            return bool(self.daemon.run_command("core.ping")["state"] == "SUCCESS")
+        except redis.exceptions.RedisError:
+            return False
 
 
 class ServerTests(DaemonTestCase):
