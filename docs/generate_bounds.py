@@ -6,7 +6,7 @@ Every bound of core0, as reStructuredText, with the numbers that the program goe
 
 from collections.abc import Iterator, Sequence
 
-from core0 import assembly, file_systems, messages, reaper
+from core0 import assembly, corex, file_systems, messages, reaper
 from core0 import records as making
 from core0.commands import create_arguments
 from core0.config import Containers, Jobs, Logging, Redis
@@ -14,7 +14,7 @@ from core0.containers import building, bundle, nursery, steps
 from core0.containers import manager as housekeeping
 from core0.images import names, plist, plists, transfers, tree
 from core0.images.patience import Patience
-from core0.jobs import bookkeeping, cgroup, logfiles, manager, output, process, restart
+from core0.jobs import bookkeeping, cgroup, left, logfiles, manager, output, pieces, process, restart
 from core0.network import dnsmasq, helper, leases, links, nft, ports, zerotier
 from core0.network import names as link_names
 from core0.redis import (
@@ -32,6 +32,7 @@ from core0.redis import (
     pressure,
     records,
     server,
+    window,
 )
 
 Row = tuple[str, str, str]
@@ -128,6 +129,18 @@ def _jobs() -> Iterator[Row]:
         "the beginning goes; ``truncated`` counts it",
     )
     yield "A message with a level", "the same", "its end goes; ``truncated`` counts it"
+    yield (
+        "A result that a program prints, ``[jobs] result_buffer``",
+        size(_JOBS.result_buffer),
+        "it is left out: ``ERROR``, 413",
+    )
+    yield (
+        "Those of all running jobs together",
+        f"{size(assembly.RESULT_BYTES)}; in a container {size(corex.RESULT_BYTES)},"
+        f" or its memory limit / {corex.RESULT_SHARE}",
+        "the same",
+    )
+    yield "Processes left behind that are named", f"{left.SHOWN}", "they are counted"
     yield "From TERM to KILL, ``[jobs] kill_grace``", f"{_JOBS.kill_grace:.0f} s", "KILL"
     yield (
         "From KILL to the result",
@@ -165,7 +178,23 @@ def _records() -> Iterator[Row]:
         f"{_LOGGING.redis_records:,}, fewer if they are larger than {size(records.RECORD)} on average",
         "the oldest go",
     )
-    yield "Live output, ``stream:<id>``", f"{keys.MAX_STREAM:,} records", "the oldest go"
+    yield (
+        "Live output, ``stream:<id>``",
+        f"{keys.MAX_STREAM:,} records, or {size(keys.MAX_STREAM * records.RECORD)}",
+        "the oldest go",
+    )
+    yield (
+        "Live output that waits to be read",
+        f"{window.CLOG:,} records, or {size(window.CLOG_BYTES)}",
+        f"its program waits, until its reader has taken nothing for {window.READER:.0f} s;"
+        f" {window.NOBODY:.0f} s for one who has never come",
+    )
+    yield (
+        "Lines of a job that are records of live output by themselves",
+        f"{output.MAX_LINES:,} a second",
+        f"several are one record of up to {size(pieces.MAX_PIECE)}",
+    )
+    yield "A part of a line", f"{output.PART * 1000:.0f} ms", "it is a record of live output"
     yield "Samples, ``stats:<id>``", f"{keys.MAX_SAMPLES:,}", "the oldest go"
     yield (
         "Log files, ``[logging] max_bytes``",
@@ -184,6 +213,7 @@ def _server() -> Iterator[Row]:
         "What is used of that",
         f"{pressure.SHORT:.0%}",
         f"results are stored with the last {size(outbox.SHORT)} of each stream, which ``truncated`` says; "
+        f"what a program has printed as its result up to {size(outbox.LARGE)}, else ``ERROR``, 503; "
         f"``core.logs`` keeps {pressure.SCARCE:,}",
     )
     yield "The same", f"{pressure.STOP:.0%}", "only urgent commands are taken"

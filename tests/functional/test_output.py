@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from tests.daemon import ROOT
+from tests.daemon import ROOT, eventually
 from tests.functional.containers import ContainerTestCase
 from tests.functional.corectl_shared import CORECTL
 from tests.functional.shared import DaemonTestCase, sh
@@ -202,7 +202,26 @@ class OnHostTests(OutputCase, DaemonTestCase):
     On the host.
     """
 
-    config = CONFIG
+    config = f"""{CONFIG}
+        [startup.plain]
+        command = "bash"
+        arguments = {{ script = "echo 20::text" }}
+        messages = false
+        log_levels = [1, 20]
+    """
+
+    def test_service(self) -> None:
+        """
+        A startup service may have its output left alone, too.
+        """
+
+        def look() -> list[dict[str, Any]]:
+            with self.daemon.redis() as client:
+                found = [json.loads(line) for line in client.lrange("core.logs", 0, -1)]
+            return [record["message"] for record in found if record["command"] == "plain"]
+
+        (message,) = eventually(look, "what it has printed")
+        self.assertEqual((1, "20::text"), (message["level"], message["message"]))
 
     def ran(self, script: str, **fields: Any) -> dict[str, Any]:
         """
