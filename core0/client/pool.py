@@ -14,7 +14,7 @@ from core0.redis.connect import connect
 from core0.redis.connection import Connection, Lost, RedisError
 from core0.redis.store import PATIENCE, SENTINEL_PATIENCE
 from core0.redis.url import RedisURL
-from core0.redis.why import WrongServer
+from core0.redis.why import Replica, WrongServer
 from core0.waiting import pause, within
 
 MAX_IDLE = 8
@@ -73,7 +73,7 @@ class Pool:
                 return await within(self._reactor, CONNECT_TIMEOUT, self._connect())
             except (RedisError, TimeoutError) as error:
                 # a server that has just started refuses everything until it has read its files
-                passing = isinstance(error, Lost | TimeoutError | WrongServer) or str(error).startswith("LOADING")
+                passing = isinstance(error, Lost | TimeoutError | Replica) or str(error).startswith("LOADING")
                 if not passing or self._reactor.seconds() + wait > end:
                     raise ServerError(self._why_not(error)) from error
             await pause(self._reactor, wait)

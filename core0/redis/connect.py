@@ -11,7 +11,7 @@ from twisted.internet.error import ConnectingCancelledError
 from core0.redis.connection import Connection, Lost, Once, ReplyError, endpoint
 from core0.redis.sentinel import find_master
 from core0.redis.url import RedisURL
-from core0.redis.why import WrongServer, why_lost, why_refused, wrong_server
+from core0.redis.why import Replica, WrongServer, why_lost, why_refused, wrong_server
 from core0.waiting import within
 
 REPLY_TIMEOUT = 10.0  # seconds for all that is said before a connection is of use
@@ -81,7 +81,7 @@ async def _log_in(connection: Connection, url: RedisURL) -> None:
             reply.raiseException()
     connection.run_id = told.get("run_id", "")
     if text := wrong_server(url, told):
-        raise WrongServer(text)
+        raise (Replica if told.get("role") == "slave" else WrongServer)(text)
 
 
 def fields(info: bytes) -> dict[str, str]:

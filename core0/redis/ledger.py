@@ -38,6 +38,7 @@ BATCH_BYTES = 8 << 20
 LINE = 6  # words of an answer, for the script
 PENDING_BYTES = 64 << 20  # streams of results that wait to be written; beyond that they are cut
 RETRY = 1.0  # seconds
+MOST_TRIES = 5  # of an answer by itself that the server refuses
 SUSPICIOUS = 3  # times in a row that a batch could not be written; then its items are written one by one
 
 
@@ -125,7 +126,7 @@ class Ledger(Writer):
         granted = await self._claim([claim for claim in claims if claim.seq not in before])
         for items in before.values():
             for item in items:
-                await item.written.wait()
+                await item.settled.wait()
         granted |= await self._claim([claim for claim in claims if claim.seq in before])
         return [claim.seq in granted for claim in claims]
 
@@ -270,8 +271,11 @@ class Ledger(Writer):
         lines: list[Words] = []
         try:
             conflicts = await self._write(batch, lines)
-        except (Lost, ReplyError):
+        except (Lost, ReplyError) as error:
+            alone = bool(self._singly)
             self._doubt(batch)
+            if alone and isinstance(error, ReplyError):
+                await self._give_up(batch[0], error)
             raise
         self._failures = 0
         self._singly = max(0, self._singly - 1)
@@ -389,6 +393,20 @@ class Ledger(Writer):
                 if claim is None and (answer := self._answers.of_id(id)) is not None:
                     missing.append(_answering(*answer))
         return missing
+
+    async def _give_up(self, item: Item, error: ReplyError) -> None:
+        """
+        An answer that the server refuses again and again, though it takes others, goes to ``core:rejected``.
+        """
+        if item.tries < MOST_TRIES or not isinstance(final := item.content, Final):
+            return
+        connection = await self._link.up()
+        # nothing to write: whatever is wrong with this is not about the answer
+        await self._link.once(connection, FINISH, self._finish_keys(), (self._life, self._holder))
+        reason = f"the server does not take the result: {error}"
+        self._log.error("{reason}, of {id!r}", reason=reason, id=final.id)
+        self._pending.done(item)
+        self.reject(final.seq, rejection(self._node, final.id, State.ERROR, reason, b"", self._now()))
 
     def _doubt(self, batch: Sequence[Item]) -> None:
         """

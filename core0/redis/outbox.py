@@ -30,6 +30,7 @@ SMALL = 4096  # bytes of a result that need not wait behind larger ones
 SHORT = 4096  # bytes of a stream that is cut
 LARGE = 1 << 20  # characters of a program's result that there must be room for
 REMEMBERED_BYTES = 64 << 10  # of a result that is kept in memory once it is written
+DOUBTFUL = 3  # tries of an answer by itself; then a claim of its id waits no longer for it
 FAILED = 500
 
 _log = Logger()
@@ -53,13 +54,18 @@ class Item:
     Something to be written.
 
     :ivar serial: of later ones it is higher.
-    :ivar written: has happened once it is, or once a later one has taken its place.
+    :ivar tries: how often it could not be written by itself.
+    :ivar settled: has happened once it is written, or a later one has taken its place; or once it is doubtful whether
+        it ever will be.
+    :ivar written: the same, but for doubts.
     """
 
     content: Final | Rejected
     size: int
     serial: int
     written: Occurrence[None] = field(default_factory=Occurrence)
+    settled: Occurrence[None] = field(default_factory=Occurrence)
+    tries: int = 0
 
     @property
     def kept(self) -> tuple[int, str] | None:
@@ -123,11 +129,15 @@ class Outbox:
         if item.kept is not None and self._kept.get(item.kept) is item:
             del self._kept[item.kept]
         item.written.happen(None)
+        item.settled.happen(None)
 
     def put_off(self, item: Item) -> None:
         """
         Have all others written before it.
         """
+        item.tries += 1
+        if item.tries >= DOUBTFUL:
+            item.settled.happen(None)
         if self._remove(item):
             self.last += 1
             item.serial = self.last
@@ -140,7 +150,7 @@ class Outbox:
         ids = {claim.id for claim in claims}
         answers: dict[str, list[Item]] = {}
         for item in self:
-            if isinstance(item.content, Final) and item.content.id in ids:
+            if isinstance(item.content, Final) and item.content.id in ids and not item.settled.happened:
                 answers.setdefault(item.content.id, []).append(item)
         earlier = (
             (claim.seq, [item for item in answers.get(claim.id, ()) if item.content.seq < claim.seq])

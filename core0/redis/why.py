@@ -22,6 +22,12 @@ class WrongServer(txredisapi.RedisError):  # type: ignore[misc] # txredisapi has
     """
 
 
+class Replica(WrongServer):
+    """
+    It may be the master soon, or another one is.
+    """
+
+
 def why_lost(url: RedisURL, error: BaseException) -> str:
     """
     Why a connection has ended before the server has let us in.

@@ -382,3 +382,36 @@ class ValkeyLedgerTests(ClaimContract, AnswerContract, ValkeyCase):
         while self.unfinished() != {2}:
             await self.turns(1)
         self.assertEqual([1, 0, 1], [len(self.results(id)) for id in ("a", "poison", "b")])
+
+    async def test_poison_does_not_stop_taking(self) -> None:
+        """
+        Nor does it hold back a repeat of its command, which shares it: nothing that comes later would be taken.
+        """
+        proxy = Proxy(self.valkey.folder / "other.sock", self.valkey.socket)
+        self.addCleanup(proxy.close)
+        ledger = self.begun(proxy.url)
+        self.take(1)
+        self.take(2)
+        self.assertEqual([True], list(await ledger.claim([Claim(1, "poison", ONE)])))
+        proxy.cut(b"the end", carried_out=False, times=1_000_000)
+        ledger.finish(final(1, "poison", data="the end"))
+        self.assertEqual([False], list(await ledger.claim([Claim(2, "poison", ONE)])))
+        self.assertEqual({1}, self.unfinished())
+
+    async def test_refused(self) -> None:
+        """
+        An answer that the server refuses, though it takes others, is rejected with the reason; others are written.
+        """
+        rules = ("on", ">pw", "~core*", "~result:a", "~result:b", "&*", "+@all")
+        self.client.execute_command("ACL", "SETUSER", "tight", *rules)
+        self.addCleanup(self.client.execute_command, "ACL", "DELUSER", "tight")
+        ledger = self.begun(self.valkey.tcp.replace("://", "://tight:pw@"))
+        for seq, id in enumerate(("a", "other", "b"), 1):
+            self.take(seq)
+            ledger.finish(final(seq, id))
+        await ledger.flushed()
+        self.assertEqual([1, 0, 1], [len(self.results(id)) for id in ("a", "other", "b")])
+        self.assertEqual(set(), self.unfinished())
+        (found,) = self.rejections()
+        self.assertEqual((State.ERROR, "other"), (found.state, found.id))
+        self.assertIn("the server does not take the result", found.reason)

@@ -118,6 +118,24 @@ class BellTests(SynchronousTestCase):
         self.successResultOf(bell.wait())
         self.assertNoResult(begin(bell.wait()))
 
+    def test_several(self) -> None:
+        """
+        All that wait are woken; one that is cancelled, or late, takes no other's turn.
+        """
+        clock, bell = Clock(), Bell()
+        first, second, third = begin(bell.wait()), begin(bell.wait(clock, 5)), begin(bell.wait(clock, 9))
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        clock.advance(5)
+        self.successResultOf(second)
+        self.assertNoResult(third)
+        fourth = begin(bell.wait())
+        bell.ring()
+        self.successResultOf(third)
+        self.successResultOf(fourth)
+        self.assertEqual([], clock.getDelayedCalls())
+        self.assertNoResult(begin(bell.wait()))
+
     def test_silence(self) -> None:
         """
         A kept ring can be forgotten.

@@ -58,17 +58,10 @@ local function finish(place, kind, seq, id, digest, extra, body)
     local key = 'core0:id:' .. id
     local held = digest ~= '' and stands(key, id, own)
     local other = held and string.sub(held, 1, 64) ~= digest
-    local there
-    if seq == '0' then
-        there = true
-    elseif final and not other then
-        there = remove(seq)
-    else
-        there = redis.call('HEXISTS', unfinished, seq) == 1
-    end
     -- an entry is gone, and nobody has answered it: the server has come back without what it held
     local forgotten = digest ~= '' and (not held_by[key] or held_by[key] == own)
-    if not there and not forgotten then return end
+    if seq ~= '0' and not forgotten and redis.call('HEXISTS', unfinished, seq) == 0 then return end
+    -- the entry goes last: should the server refuse a result, it is still there
     if other then
         conflicts[#conflicts + 1] = place
     elseif held then
@@ -76,17 +69,21 @@ local function finish(place, kind, seq, id, digest, extra, body)
             redis.call('EXPIRE', key, life)
             redis.call('EXPIRE', 'result:' .. id, life)
         end
-        if not final then remove(seq) end
+        remove(seq)
     else
         write(kind, seq, id, digest, extra, body, own)
+        if final and seq ~= '0' then remove(seq) end
     end
 end
 
+-- one that the server refuses holds up no other: all of them are done, then it is told
+local refused
 for place = 1, count do
     local at = 2 + (place - 1) * 6
     local kind, seq, id, digest, extra, body = unpack(ARGV, at + 1, at + 6)
     if kind ~= 'r' then
-        finish(place, kind, seq, id, digest, extra, body)
+        local good, error = pcall(finish, place, kind, seq, id, digest, extra, body)
+        if not good then refused = refused or error end
     elseif remove(seq) then
         rejections[#rejections + 1] = body
     end
@@ -97,4 +94,5 @@ if #rejections > 0 then
     redis.call('LTRIM', rejected, 0, 999)
 end
 if #marked > 0 then redis.call('HDEL', marks, unpack(marked)) end
+if refused then return redis.error_reply(type(refused) == 'table' and refused.err or tostring(refused)) end
 return conflicts
