@@ -23,6 +23,8 @@ from core0.jobs.restart import goes_on, may_retry
 from core0.jobs.sampler import Sampler
 from core0.jobs.usage import Gauge
 from core0.messages import (
+    STREAM_FAILED,
+    STREAM_SUCCEEDED,
     Command,
     Level,
     Mark,
@@ -42,7 +44,6 @@ from core0.values import Claim, Entry, Final, Usage
 
 T = TypeVar("T")
 _NAMELESS = uuid.UUID("0c0e0c0e-b0a7-5c0e-8000-c0e0c0e0c0e0")
-SUCCEEDED, FAILED = 2, 4  # of the last record of live output
 LARGE_FIELD = 1024  # bytes of an argument that is left out then
 
 
@@ -293,7 +294,7 @@ class Agent:
 
     def _ended(self, job: Job, outcome: Outcome) -> None:
         if job.command.stream:
-            flag = SUCCEEDED if outcome.state == State.SUCCESS else FAILED
+            flag = STREAM_SUCCEEDED if outcome.state == State.SUCCESS else STREAM_FAILED
             now = int(epoch(self._reactor) * 1_000_000_000)
             run = int(job.started * 1000)
             ends = UNSET if outcome.printed is None else outcome.printed

@@ -21,6 +21,7 @@ RETRIED = frozenset({500, PASSING})  # codes of refusals after which a run may b
 TOO_LARGE = 413  # the code of results that are not kept
 SHORT_PIECE = 1024  # bytes of live output that have a text whatever they are
 BINARY = 8  # of a longer piece, one byte of so many may be no UTF-8
+STREAM_SUCCEEDED, STREAM_FAILED = 2, 4  # of the last record of live output
 MAX_SHOWN = 4096  # bytes of a payload on core:rejected
 
 Seconds = Annotated[float, Meta(le=TEN_YEARS)]

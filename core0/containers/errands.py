@@ -225,6 +225,15 @@ class Errands:
         job.stream = not last
         return True
 
+    def cut_streams(self) -> list[str]:
+        """
+        The jobs whose live output has not ended, and will not by itself: from now on it has.
+        """
+        cut = [job for job in self._by_id.values() if job.stream]
+        for job in cut:
+            job.stream = False
+        return [job.id for job in cut]
+
 
 def failed(clock: IReactorTime, number: int, errand: Errand, code: int, reason: str) -> Final:
     """

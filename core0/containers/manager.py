@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from core0 import procfs
+from core0.clock import epoch
 from core0.containers import cgroups
 from core0.containers.building import SLOTS, Building, Say, new_password
 from core0.containers.container import Container
@@ -301,6 +302,10 @@ class Containers:
             if container.heard:
                 for final in container.errands.orphaned(f"container {container.number} is gone: {reason}"):
                     self._house.dispatched.finish(final)
+                now = int(epoch(self._house.reactor) * 1_000_000_000)
+                for id in container.errands.cut_streams():
+                    last = container.reports.end_of_stream(id, now)
+                    self._house.journal.stream(last.id, last.line, last.last)
             # else the answers may be there: the next core0 reads them
             container.emptied.happen(None)
             container.gone.happen(None)

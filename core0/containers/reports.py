@@ -17,7 +17,7 @@ from core0.corex_messages import (
     StreamMessage,
     decode_record,
 )
-from core0.messages import Level, Message, Record, encode
+from core0.messages import STREAM_FAILED, Level, Message, Record, encode
 
 LARGEST = 1 << 20  # characters of a message; the rest is cut
 MOST_FIELDS = 16  # of a sample
@@ -114,6 +114,15 @@ class Reports:
             case DroppedMessage():
                 text = f"{max(0, message.body)} records dropped: core0 could not keep up with container {self._number}"
                 return Log(self._record("", Message(Level.OPS_ERROR, text, now)))
+
+    def end_of_stream(self, id: str, now: int) -> Live:
+        """
+        The last piece of the live output of a job that was ended with its container: readers wait for it.
+
+        :param now: ns since the epoch.
+        """
+        message = Message(Level.STDOUT, "", now, Level.STDOUT << 16 | STREAM_FAILED)
+        return Live(id, self._record(id, message), True)
 
     def _log(self, message: LogMessage) -> Log | None:
         record = _body(message.body)

@@ -3,6 +3,8 @@ Commands that are dispatched into a container: every field of them works as on t
 """
 
 import json
+import os
+import signal
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,6 +14,14 @@ from tests.functional.containers import ContainerTestCase
 from tests.functional.shared import answer_of, sh
 
 SLEEP = "touch $ready; exec sleep 60"
+
+
+def ends(lines: list[str]) -> list[dict[str, Any]]:
+    """
+    The records of live output, if the last of them has come.
+    """
+    found = [json.loads(line) for line in lines]
+    return found if found and found[-1]["message"]["meta"] & 6 else []
 
 
 class OnCrunTests(ContainerTestCase):
@@ -140,6 +150,28 @@ class OnCrunTests(ContainerTestCase):
             live = [json.loads(line) for line in client.lrange(f"stream:{id}", 0, -1)]
         self.assertEqual({self.number}, {record["core"] for record in live})
         self.assertLessEqual({"out", "err"}, {record["message"]["message"] for record in live})
+
+    def test_live_output_ends(self) -> None:
+        """
+        Live output of a job that dies with its container, by a client or by itself, ends with a last piece, once.
+        """
+        for kill in (False, True):
+            number = self.create()
+            id = self.dispatch(number, "core.system", sh("echo begun; exec sleep 60"), stream=True)
+            done = self.dispatch(number, "core.system", sh("echo done"), stream=True)
+            with self.daemon.redis(decode_responses=True) as client:
+                eventually(lambda id=id: client.llen(f"stream:{id}") == 1, "it has begun")
+                self.daemon.result(done)
+                if kill:
+                    os.kill(self.listed()[str(number)]["pid"], signal.SIGKILL)
+                else:
+                    self.terminate(number)
+                self.assertEqual("ERROR" if kill else "INTERRUPTED", self.daemon.result(id)["state"])
+                for each, count, flag in ((id, 2, 4), (done, 2, 2)):
+                    found = eventually(lambda each=each: ends(client.lrange(f"stream:{each}", 0, -1)), "it ends")
+                    self.assertEqual(
+                        (count, flag, number), (len(found), found[-1]["message"]["meta"] & 6, found[-1]["core"])
+                    )
 
     def logged(self, id: str) -> list[tuple[int, str, int, str]]:
         """
