@@ -6,7 +6,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from msgspec import UNSET, Raw, Struct, to_builtins
+from msgspec import UNSET, Raw, Struct
+from msgspec.json import Decoder
 from msgspec.structs import replace
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -45,6 +46,8 @@ from core0.values import Claim, Entry, Final, Usage
 T = TypeVar("T")
 _NAMELESS = uuid.UUID("0c0e0c0e-b0a7-5c0e-8000-c0e0c0e0c0e0")
 LARGE_FIELD = 1024  # bytes of an argument that is left out then
+NULL = b"null"
+_decode_texts = Decoder(dict[str, Raw]).decode
 
 
 @implementer(IAgent)
@@ -309,5 +312,6 @@ def _shown(arguments: Struct) -> Raw:
     """
     Those that ``process.list`` shows of a job whose arguments are large.
     """
-    texts = {name: encode(value) for name, value in to_builtins(arguments).items() if value is not None}
-    return Raw(encode({name: Raw(text) for name, text in texts.items() if len(text) <= LARGE_FIELD}))
+    texts = _decode_texts(encode(arguments))
+    small = {name: text for name, text in texts.items() if len(text) <= LARGE_FIELD and bytes(text) != NULL}
+    return Raw(encode(small))
