@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,18 @@ class CorectlContainerTests(ContainerTestCase):
         self.assert_failed(self.corectl("kill", id), 1, "cannot find job")
         self.assert_done(self.corectl("kill", "--container", number, id))
         self.assertEqual(143, self.corectl("result", "--timeout", "10", id).returncode)
+
+    def test_id_of_another(self) -> None:
+        """
+        In a container, too, an id that stands for another program is told, and the same program again is not run again.
+        """
+        run = ("run", "--container", self.made(), "--id", str(uuid.uuid4()), "--")
+        for _ in range(2):
+            done = self.corectl(*run, "echo", "hi")
+            self.assertEqual((0, "hi\n"), (done.returncode, done.stdout), done.stderr)
+        done = self.corectl(*run, "echo", "ho")
+        self.assertEqual((1, ""), (done.returncode, done.stdout), done.stderr)
+        self.assertIn("other content", done.stderr)
 
     def test_no_container(self) -> None:
         """
