@@ -97,14 +97,14 @@ class Core(Struct, frozen=True, kw_only=True):
     state_dir: Annotated[
         Absolute,
         Key(
-            "Where everything is kept that has to survive a restart."
+            "Where everything is kept that has to survive a restart. Each core0 on a machine has one of its own."
             " Not root: `$XDG_STATE_HOME/core0`, without that variable `~/.local/state/core0`."
         ),
     ] = "/var/lib/core0"
     run_dir: Annotated[
         Absolute,
         Key(
-            "Where sockets are, and what else may be gone after the machine has been restarted."
+            "Where sockets are, and what else may be gone after the machine has been restarted. Each core0 has its own."
             " Not root: `$XDG_RUNTIME_DIR/core0`, without that variable `/tmp/core0-<uid>`."
         ),
     ] = "/run/core0"

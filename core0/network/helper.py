@@ -293,7 +293,7 @@ def _find(pid_file: str, program: str) -> _Found | None:
         if not started or not told or not any(map(ours.fullmatch, told)):
             continue
         # somebody may look at such a file with a program of his own
-        if (pid == recorded or exactly in told or os.path.basename(told[0]) == name) and _sees(pid, folder):
+        if (pid == recorded or exactly in told or os.path.basename(told[0]) == name) and sees(pid, folder):
             return _Found((pid, started), told)
     return None
 
@@ -303,7 +303,10 @@ def _recorded(pid_file: str) -> int:
     return int(text) if text.isdigit() and len(text) < 10 else 0
 
 
-def _sees(pid: int, folder: str) -> bool:
+def sees(pid: int, folder: str) -> bool:
+    """
+    Whether a process has the same folder at a path as this one: else it is one of another root.
+    """
     try:
         return os.path.samestat(os.stat(f"/proc/{pid}/root{folder}"), os.stat(folder))
     except OSError:

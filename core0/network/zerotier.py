@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from core0 import procfs
-from core0.network.helper import STOP, NotServed
+from core0.network.helper import STOP, NotServed, sees
 from core0.network.kernel import NotTaken
 from core0.network.namespaces import within
 
@@ -205,7 +205,8 @@ def end_left(home: str) -> None:
     except (OSError, ValueError):
         return
     try:
-        if os.fsencode(home) in procfs.read(f"/proc/{pid}/cmdline").split(b"\0"):
+        told = procfs.read(f"/proc/{pid}/cmdline").split(b"\0")
+        if os.fsencode(home) in told and sees(pid or 0, home):
             signal.pidfd_send_signal(fd, signal.SIGKILL)
             gone = select.poll()
             gone.register(fd, select.POLLIN)
