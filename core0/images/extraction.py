@@ -12,7 +12,7 @@ from core0.images.tree import MAX_ENTRIES, MAX_TEXT
 from core0.messages import shown
 
 MAX_LINKS = 40  # symlinks on the way to one place; what the kernel follows
-MAX_STEPS = 1 << 24  # parts of paths that are looked at, beyond those that are folders already
+MAX_STEPS = 1 << 22  # parts of paths that are looked at, beyond those that are folders already
 
 
 class BadPlace(Core0Error):
@@ -87,7 +87,11 @@ class Extraction:
         """
         The folder that a path leads to.
         """
-        left, folder, links = path.split("/")[::-1], "", 0
+        left: list[str] = []
+        folder, links = path, 0
+        while folder not in self._folders:
+            folder, _, name = folder.rpartition("/")
+            left.append(name)
         while left:
             self._step()
             name = left.pop()
