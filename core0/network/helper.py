@@ -13,7 +13,6 @@ from typing import Any
 
 from twisted.internet.defer import TimeoutError
 from twisted.internet.protocol import ProcessProtocol
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -23,6 +22,7 @@ from core0.jobs.process import PATH
 from core0.reaper import Reaper
 from core0.redis.task import Task
 from core0.spawn import Child, Launch, Surroundings
+from core0.threads import in_pool
 from core0.waiting import Occurrence, pause, within
 
 START = 10.0  # seconds until it serves
@@ -206,7 +206,7 @@ class Helper:
         """
         program = self.argv[0] if self.argv else ""
         pool = self._reactor.getThreadPool()
-        found: _Found | None = await deferToThreadPool(self._reactor, pool, _find, self._pid_file, program)
+        found: _Found | None = await in_pool(self._reactor, pool, _find, self._pid_file, program)
         return found
 
     async def _launch(self) -> tuple[int, int]:
@@ -214,7 +214,10 @@ class Helper:
         launch = Launch(argv[0], argv, {"PATH": PATH, "LANG": "C"}, "/")
         await self._prepare(self._soon)
         protocol = self._protocol = _Protocol()
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            raise NotServed(f"cannot start {argv[0]}: {error.strerror}") from error
         try:
             pipes: dict[int, int | str] = {0: null, 1: null, 2: "r"}
             child = Child(self._reactor, self._reaper, self._surroundings, protocol, launch, pipes)

@@ -19,6 +19,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from core0.containers.nursery import GuestFailed, Nursery
 from core0.containers.programs import NotRun, Programs
 from core0.errors import Refusal
+from core0.images.patience import Patience
+from core0.images.service import Service
 from core0.images.store import Store
 from core0.jobs import logfiles
 from core0.jobs.logfiles import LogFiles
@@ -26,6 +28,7 @@ from core0.jobs.lookup import Program
 from core0.jobs.process import Processes
 from core0.jobs.results import ResultBuffers
 from core0.jobs.tagged import TaggedTrees
+from core0.network.helper import Helper, NotServed
 from core0.reaper import Reaper
 from core0.spawn import Child, Launch, Surroundings
 from tests.daemon import eventually
@@ -61,19 +64,19 @@ class SpawnTests(SynchronousTestCase):
         self.folder = tempfile.mkdtemp(prefix="core0-faults-")
         self.addCleanup(shutil.rmtree, self.folder)
 
-    def fails(self, start: Callable[[], "Deferred[Any]"], expected: type[Exception]) -> None:
+    def fails(self, start: Callable[[], "Deferred[Any]"], expected: type[Exception], pipes: int = 3) -> None:
         """
         Whatever there is none of at whichever step, that is told, and nothing of the attempt is left.
         """
-        for name, steps in (("pipe", 3), ("posix_spawn", 1)):
+        for name, steps in (("pipe", pipes), ("posix_spawn", 1)):
             for first in range(1, steps + 1):
                 for error in SCARCE:
                     before = ground()
                     fault = Fault(self, os, name, error, first=first, times=1)
                     failure = self.failureResultOf(start(), expected)
                     fault.mend()
-                    if fault.failed:  # some need fewer pipes
-                        self.assertIn(error.strerror, str(failure.value), name)
+                    self.assertEqual(1, fault.failed, name)
+                    self.assertIn(error.strerror, str(failure.value), name)
                     self.assertEqual(before, ground(), (name, first, error))
 
     def test_child(self) -> None:
@@ -112,6 +115,28 @@ class SpawnTests(SynchronousTestCase):
         """
         programs = Programs(reactor, self.reaper, self.surroundings)
         self.fails(lambda: Deferred.fromCoroutine(programs.run(["/bin/true"])), NotRun)
+
+    def test_helper(self) -> None:
+        """
+        A program that serves a bridge.
+        """
+        helper = Helper(reactor, self.reaper, self.surroundings, f"{self.folder}/pid")
+        helper.argv = ["/bin/true"]
+        self.fails(lambda: Deferred.fromCoroutine(helper._launch()), NotServed, pipes=1)
+        fault = Fault(self, os, "open", os_error(errno.EMFILE), times=1)
+        self.failureResultOf(Deferred.fromCoroutine(helper._launch()), NotServed)
+        self.assertEqual(1, fault.failed)
+
+    def test_worker(self) -> None:
+        """
+        The worker for images.
+        """
+        service = Service(reactor, self.reaper, self.surroundings, self.folder, 0, Patience())
+
+        async def start() -> None:
+            service.say({}, lambda answer: None, lambda ended: None)
+
+        self.fails(lambda: Deferred.fromCoroutine(start()), OSError)
 
     def test_zygote(self) -> None:
         """
