@@ -289,7 +289,8 @@ class DatagramTests(ConntrackTestCase):
         self.assertGreaterEqual(self.count(), 2 * MANY)
         for ports in ([4000], range(4000, 4100)):
             self.assertLess(self.forget(*(("udp", port) for port in ports)), QUICK)
-            self.assertLess(self.count(), 100)
+            # the kernel lets go of them a little later
+            eventually(lambda: self.count() < 100, "they are forgotten")
             self.fill()
 
     def fill(self) -> None:

@@ -9,6 +9,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from core0.jobs.job import LARGE
 from tests.daemon import eventually
 from tests.functional.containers import ContainerTestCase
 from tests.functional.shared import answer_of, sh
@@ -75,6 +76,14 @@ class OnCrunTests(ContainerTestCase):
         self.assert_refused(400, "arguments.name", self.inside(self.number, "core.system", {"name": 5}))
         misspelt = self.inside(self.number, "core.system", {"name": "true", "arg": []})
         self.assert_refused(400, 'arguments.arg: no such argument; did you mean "args"?', misspelt)
+
+    def test_large(self) -> None:
+        """
+        A command that is large is dispatched like any other.
+        """
+        text = "x" * 3 * LARGE
+        result = self.inside(self.number, "core.system", {"name": "cat", "stdin": text})
+        self.assertEqual([text, ""], result["streams"])
 
     def test_repeated(self) -> None:
         """
