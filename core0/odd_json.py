@@ -73,7 +73,7 @@ def _skip(text: str, place: int) -> int | None:
 def _string(token: str) -> str | None:
     try:
         value = json.loads(token)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, str) else None
 

@@ -156,6 +156,18 @@ class AdmitTests(AgentCase):
         self.assertIn('"id": "b"', self.rejected().payload)
         self.assert_answered()
 
+    def test_too_large_with_deep_id(self) -> None:
+        """
+        What is too large, or broken, and has an id that is nested deeply is rejected, and what follows it is taken.
+        """
+        deep = b'{"id": ' + b"[" * 1500 + b"]" * 1500 + b', "x": "'
+        for put_in in (self.admit_large, self.admit):
+            put_in(deep)
+        self.assertEqual([None, None], [rejection.id for rejection in self.ledger.rejected])
+        self.admit_large(b'{"id": "a", "x": "')
+        self.refused("a", "payload of 9 bytes")
+        self.assert_answered()
+
     def test_too_large_repeated(self) -> None:
         """
         The same beginning again shares the one refusal; another one under that id is rejected as a duplicate.

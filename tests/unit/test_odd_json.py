@@ -109,6 +109,8 @@ class FindIdTests(SynchronousTestCase):
             b'{"id": 5, ',
             b'{"id": null, ',
             b'{"id": {"id": "a"}, ',
+            b'{"id": ' + b"[" * 1500 + b"]" * 1500 + b", ",
+            b'{"id": ' + b'{"a":' * 600 + b"1" + b"}" * 600 + b", ",
             b'{"id": "a", "id": 5, ',
             b'{"id" "a"',
             b'{"x": ], "id": "a"',
