@@ -67,6 +67,7 @@ class Host:
     Receives for one container.
 
     :ivar hold: results are not done with before this fires.
+    :ivar held: whether some wait for that.
     """
 
     def __init__(self, number: int = NUMBER) -> None:
@@ -75,12 +76,14 @@ class Host:
         self.ready: list[Ready] = []
         self.lines: list[bytes] = []
         self.hold: Deferred[None] | None = None
+        self.held = False
 
     async def results(self, lines: Sequence[bytes]) -> None:
         """
         Keep what counts.
         """
         if self.hold is not None:
+            self.held = True
             await self.hold
         for line in lines:
             found = self.errands.read(line)

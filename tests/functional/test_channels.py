@@ -309,7 +309,7 @@ class RoomTests(FarCase):
         self.host.hold = Deferred()
         self.corex().rpush(RESULTS, b"result")
         drained = Deferred.fromCoroutine(self.channels.drained(NUMBER))
-        await pause(reactor, 0.05)
+        await self.until(lambda: self.host.held, "it is read")
         await self.end(self.channels.stop)
         await self.until(lambda: drained.called, "it is told")
         self.failureResultOf(drained, CancelledError)
