@@ -125,9 +125,12 @@ class Startup:
         reminder = Deferred.fromCoroutine(self._remind(service, life.job))
         reminder.addErrback(lambda failure: failure.trap(CancelledError))
         try:
-            life.running.happen(await self._runs(service, life.job))
-        finally:
+            running = await self._runs(service, life.job)
+        except Exception:  # not what is thrown into a coroutine that is collected: the other one may be so already
             reminder.cancel()
+            raise
+        reminder.cancel()
+        life.running.happen(running)
 
     async def _remind(self, service: Service, job: Job) -> None:
         """
