@@ -165,7 +165,7 @@ def _records() -> Iterator[Row]:
     )
     yield (
         "Records on their way to Redis",
-        f"{records.MAX_ITEMS:,}, or {size(records.MAX_BYTES)}",
+        f"{records.MAX_ITEMS:,}, or {size(records.MAX_BYTES)}, of that {size(records.MAX_LOG_BYTES)} of log records",
         "dropped and counted; the last one of a live stream never",
     )
     yield (

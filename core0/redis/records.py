@@ -19,7 +19,8 @@ from core0.redis.writer import Writer
 from core0.waiting import pause
 
 MAX_ITEMS = 20_000
-MAX_BYTES = 24 << 20
+MAX_BYTES = 24 << 20  # live output has the most of it: programs wait for its readers, before it is dropped
+MAX_LOG_BYTES = 8 << 20  # of log records; what writes them takes a multiple of that for a moment
 RETRY = 1.0  # seconds
 FLUSH = 0.02  # seconds that records gather before they are written together
 CLOGGED = 0.02  # seconds between looks whether live output is read
@@ -45,6 +46,7 @@ class RecordWriter(Writer):
         self._live = Windows(self._backlog, life)
         self._clogged: set[str] = set()
         self._sizes: dict[str, int] = {}
+        self._log_bytes = 0
         self._flushed = clock.seconds()
         self._over: list[str] = []
         self._samples: list[tuple[str, Mapping[str, Any], float]] = []
@@ -77,7 +79,10 @@ class RecordWriter(Writer):
         """
         Keep a log record, if there is room.
         """
-        if self._roomy(len(line)):
+        if self._log_bytes + len(line) > MAX_LOG_BYTES:
+            self._dropped += 1
+        elif self._roomy(len(line)):
+            self._log_bytes += len(line)
             self._logs.append(line)
 
     def stream(self, job: str, line: bytes, last: bool) -> None:
@@ -128,7 +133,7 @@ class RecordWriter(Writer):
         dropped, self._dropped = self._dropped, 0
         count, self._count, self._bytes = self._count, 0, 0
         self._logs, self._streams, self._samples = [], {}, []
-        self._sizes = {}
+        self._sizes, self._log_bytes = {}, 0
         over, self._over = self._over, []
         if dropped:
             logs.append(self.tell_dropped(dropped, "Redis"))
