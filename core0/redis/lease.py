@@ -95,7 +95,7 @@ class Lease:
         try:
             holder = msgspec.json.decode(text, type=Holder)
             since = datetime.fromtimestamp(holder.since / 1000, UTC)
-        except (msgspec.MsgspecError, ValueError, OverflowError, OSError):
+        except (msgspec.MsgspecError, ValueError, OverflowError, OSError, RecursionError):
             return f"{self._node} is held by {text[:200]!r}, whatever that is"
         who = f"{holder.host}, process {holder.process}, boot {holder.boot}"
         return f"{self._node} is held by {who}, since {since:%Y-%m-%d %H:%M:%S} UTC; two nodes cannot have one address"
