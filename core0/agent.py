@@ -152,8 +152,7 @@ class Agent:
                 job = self._read(entry)
             except Exception:
                 self._log.failure("cannot read entry {seq}", Failure(), seq=entry.seq)
-                text = "core0 failed to read this: a bug; its log has the details"
-                self._refuse_unread(entry, find_id(entry.payload), 500, text)
+                self._failed_to_read(entry)
                 continue
             if job is not None:
                 jobs.append(job)
@@ -218,6 +217,17 @@ class Agent:
         runs = 0 if arguments is None else 1
         result = result_of(command, id, outcome, container=self.core, starttime=now, time=0, runs=runs)
         self._ledger.finish(Final(entry.seq, id, digest(command, arguments) if command.id else "", result))
+
+    def _failed_to_read(self, entry: Entry) -> None:
+        """
+        Answer nevertheless, whatever is wrong with it: an error that leaves here would end all taking.
+        """
+        text = "core0 failed to read this: a bug; its log has the details"
+        try:
+            self._refuse_unread(entry, find_id(entry.payload), 500, text)
+        except Exception:
+            self._log.failure("cannot refuse entry {seq}", Failure(), seq=entry.seq)
+            self._reject(entry, None, State.ERROR, text)
 
     def _refuse_unread(self, entry: Entry, id: str | None, code: int, reason: str) -> None:
         """

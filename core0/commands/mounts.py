@@ -4,6 +4,7 @@ Where in a container something is mounted, as clients write it.
 
 import posixpath
 import re
+from json import dumps as json_text
 
 from core0.containers.request import Mount
 from core0.messages import shown
@@ -58,6 +59,11 @@ def _split(field: str, target: str | MountArguments) -> tuple[str, bool]:
     if isinstance(target, MountArguments):
         return target.path, bool(target.read_only)
     path, colon, option = target.partition(":")
+    last = path.rpartition(",")[2]
+    if "," in path and (last.lower() in ("ro", "rw", "readonly") or last in _REASONS):
+        # as of docker --mount; taken for a name it would be another place, and writable
+        text = f'options stand behind a colon; if this is the path, write {{"path": {json_text(path)}}}'
+        raise ValueError(f"{field}: {EXPECTED}, got {shown(target)}; {text}")
     if not colon or option in ("ro", "rw"):
         return path, option == "ro"
     words = re.split("[:,]", option)

@@ -127,7 +127,7 @@ class MemoryTests(ContainerTestCase):
             self.assertEqual(("ERROR", 137), (result["state"], result["code"]), result)
             self.assertIn("out of memory: the limit of the container, 64 MiB, was reached", result["critical"])
         caught = self.inside(number, "core.system", sh(f"({HUNGRY}) || exit 3"))
-        self.assertEqual(3, caught["code"])
+        self.assertIn(caught["code"], (3, 137))  # the kernel may end the shell, too
         self.assertIn("out of memory", caught["critical"])
         for container in (number, other):
             failed = self.inside(container, "core.system", sh("echo 9::mine; exit 3"))

@@ -7,6 +7,7 @@ import json
 from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
 
+from core0 import agent
 from core0.interfaces import IAgent
 from core0.messages import State
 from core0.values import Entry
@@ -122,6 +123,21 @@ class AdmitTests(AgentCase):
         self.admit(payload("test.broken", {"name": "x"}))
         self.assertIn("a bug", self.rejected().reason)
         self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
+        self.assert_answered()
+
+    def test_broken_twice(self) -> None:
+        """
+        If core0 fails at refusing it, too, it is rejected, and those beside it are answered.
+        """
+
+        def broken(payload: bytes) -> str | None:
+            raise RecursionError("too deep")
+
+        self.patch(agent, "find_id", broken)
+        self.admit(payload("test.broken", {"name": "x"}, id="b"), payload("core.ping", id="c"))
+        self.assertEqual('"pong"', self.result("c").data)
+        self.assertIn("a bug", self.rejected().reason)
+        self.assertEqual(2, len(self.flushLoggedErrors(RuntimeError, RecursionError)))
         self.assert_answered()
 
     def refused(self, id: str, reason: str) -> tuple[State, int, int]:

@@ -158,6 +158,10 @@ class CreateTests(SynchronousTestCase):
             self.assertIn(repr(f"/b:{option}"), str(error))
         for option, reason in (("ro,z", "SELinux"), ("RO", "small letters"), ("U", "owners"), ("y", "a colon")):
             self.assertIn(reason, str(self.assertRaises(Refusal, read, plist=PLIST, mount={"/a": f"/b:{option}"})))
+        for option in (",ro", ",rw", ",readonly", ",z", ",ro:rw"):
+            error = self.assertRaises(Refusal, read, plist=PLIST, mount={"/a": f"/b{option}"})
+            self.assertIn("behind a colon", str(error))
+        self.assertEqual([Mount("/a", "/b,c", True)], read(plist=PLIST, mount={"/a": "/b,c:ro"}).mounts())
 
     def test_mount_objects(self) -> None:
         """
