@@ -114,6 +114,7 @@ class ClaimTests(SynchronousTestCase):
         One that was killed holds nothing.
         """
         second = self.beside("/second")
+        self.assertEqual("2", self.ask(second, "1 + 1"))  # it is in the namespace by now
         self.first.kill()
         self.first.wait()
         self.assertEqual("None", self.ask(second, "mine.take()"))

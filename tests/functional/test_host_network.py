@@ -241,12 +241,13 @@ class DhcpTests(GroundTestCase):
         daemon = self.daemon(DHCP)
         self.ground.serve("10.11.0")
         eventually(
-            lambda: daemon.links()["eth0"]["addresses"][:1] and self.ground.gateways() == [("10.11.0.1", "eth0")],
+            lambda: (
+                [address[:8] for address in daemon.links()["eth0"]["addresses"]] == ["10.11.0."]
+                and self.ground.gateways() == [("10.11.0.1", "eth0")]
+            ),
             "moved",
         )
-        found = daemon.until("eth0", "up")["addresses"]
-        self.assertEqual(1, len(found))
-        self.assertRegex(found[0], r"^10\.11\.0\.")
+        daemon.until("eth0", "up")
         self.assertIn("nameserver 10.11.0.1", self.ground.resolver.read_text())
         self.assertGreater(self.ground.asked("DHCPNAK"), 0)
         daemon.stop()
