@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import deque
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -77,7 +78,7 @@ class _Reactor(Clock):
 
     def __init__(self) -> None:
         super().__init__()
-        self.come: list[Any] = []
+        self.come: deque[Any] = deque()
 
     def callFromThread(self, work: Any, *arguments: Any, **fields: Any) -> None:
         """
@@ -89,10 +90,10 @@ class _Reactor(Clock):
         """
         Call what has come.
         """
-        come, self.come = self.come, []
-        for work in come:
-            work()
-        return len(come)
+        come = len(self.come)  # more may come from threads meanwhile
+        for _ in range(come):
+            self.come.popleft()()
+        return come
 
 
 class PlacesTests(SynchronousTestCase):
@@ -117,11 +118,15 @@ class PlacesTests(SynchronousTestCase):
         self.patch(mounts, "parse", lambda text: table)
         target = file_systems._target
 
+        counting = threading.Lock()
+
         def slow(path: str) -> str | None:
-            self.looks += 1
-            if path.startswith((f"{self.folder}/dead", f"{self.folder}/gone")):
-                self.hanging += 1
-                self.going.wait(60)
+            hangs = path.startswith((f"{self.folder}/dead", f"{self.folder}/gone"))
+            with counting:
+                self.looks += 1
+                self.hanging += hangs
+            if hangs:
+                self.going.wait()
             return target(path)
 
         self.patch(file_systems, "_target", slow)

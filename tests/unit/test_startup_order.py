@@ -2,6 +2,8 @@
 Startup services begin in the order of what they wait for.
 """
 
+import gc
+from types import CoroutineType
 from typing import Any
 
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
@@ -59,6 +61,19 @@ class StartupOrderTests(JobsCase):
         assert watch is not None
         watch(line)
         self.settle()
+
+    def test_thrown_away(self) -> None:
+        """
+        What is thrown away while a service does not count as running yet leaves no error.
+        """
+        gc.collect()  # of other tests
+        self.flushLoggedErrors()
+        self.start(self.service("a"))
+        # in the order in which the collector of garbage may take them
+        found = {each.__name__: each for each in gc.get_objects() if isinstance(each, CoroutineType)}
+        for name in ("_remind", "_start"):
+            found[name].close()
+        self.assertEqual([], self.flushLoggedErrors())
 
     def test_no_dependencies(self) -> None:
         """
