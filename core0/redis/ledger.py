@@ -155,13 +155,18 @@ class Ledger(Writer):
         """
         Put back jobs that these ids stand for, before the server is asked for them: never two at once under one id.
         """
-        known: list[_Word] = []
-        for claim in claims:
-            first = self._held.of_id(claim.id)
-            if first is not None and first.seq != claim.seq:
-                known += self._holding(first, first.payload)
-        if known:
-            await self._link.call(RESTORE, self._restore_keys(), (self._holder, self._highest(), *known))
+        firsts = [
+            first for claim in claims if (first := self._held.of_id(claim.id)) is not None and first.seq != claim.seq
+        ]
+        if not firsts:
+            return
+        known = [word for first in firsts for word in self._holding(first, first.payload)]
+        await self._link.call(RESTORE, self._restore_keys(), (self._holder, self._highest(), *known))
+        # the call may have been repeated after one of them was answered: it would stay unfinished for ever
+        held = {claim.seq for first in firsts if (claim := self._held.of_id(first.id)) is not None}
+        over = {first.seq for first in firsts} - held - self.entries()
+        if over:
+            await self._ask("HDEL", self._unfinished, *map(str, over))
 
     async def _conflict(self, seq: int, id: str) -> None:
         """
