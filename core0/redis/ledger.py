@@ -147,6 +147,8 @@ class Ledger(Writer):
                 self._held.grant(claim)
                 continue
             self._held.remove(claim.seq)
+        # after that: what is still held would be put back if the connection is lost now
+        for claim, verdict in zip(named, verdicts, strict=True):
             if verdict == 2:
                 await self._conflict(claim.seq, claim.id)
         return granted
