@@ -104,8 +104,11 @@ class Surroundings:
 
 def _high(fd: int, limit: int) -> int:
     """
-    Move a descriptor beyond the limit of programs: below it there is room for other threads then, see ``_create``.
+    Move a descriptor beyond the limit of programs: below it there is room for other threads then, see ``_create``. One
+    in the lower half may stay: it takes some time to move it, and the other half is room enough.
     """
+    if fd < limit // 2:
+        return fd
     try:
         moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, limit)
     except OSError:

@@ -280,13 +280,14 @@ class SpawnTests(TestCase):
 
     async def test_pipes(self) -> None:
         """
-        Pipes of programs do not take the descriptors below the limit of those.
+        Pipes of programs do not take the upper half of the descriptors below the limit of those.
         """
         await self.install()
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         before = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, before)
+        self.crowd(60)
         self.surroundings = Surroundings(files=(100, hard))
         child, protocol = self.child("/bin/cat", stdin=b"x" * 100_000)
         self.assertEqual([], [pipe.fileno() for pipe in child.pipes.values() if pipe.fileno() < 100])
