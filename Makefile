@@ -59,8 +59,8 @@ run: setup
 test: $(VENV)/.test-$(PINNED)
 	@etc/install-packages $(APT_TEST)
 	@echo "the tests take about $(MINUTES) minutes on two idle cores, longer on a busy machine"
-	@# most of them wait most of the time
-	@$(BIN)/python -m pytest -n 4 --dist loadscope --durations=10
+	@# most of them wait most of the time; the quick ones come last, so that none works alone in the end
+	@$(BIN)/python -m pytest -n 6 --dist loadscope --no-loadscope-reorder --durations=10
 
 lint: $(VENV)/.lint-$(PINNED)
 	@$(BIN)/ruff check .

@@ -4,6 +4,7 @@ there before. And keeps from them what the shell that starts them has decided on
 seed that is told at the end; and no example has to be through in some time.
 """
 
+import compileall
 import fcntl
 import os
 import secrets
@@ -14,7 +15,7 @@ import hypothesis
 import pytest
 
 from core0.network.claim import path
-from tests.daemon import SEED
+from tests.daemon import ROOT, SEED
 
 hypothesis.settings.register_profile("core0", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("core0")
@@ -23,8 +24,10 @@ hypothesis.settings.load_profile("core0")
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """
-    Have a seed, for all processes of this run.
+    Have a seed, for all processes of this run, and byte code: hundreds of core0 are started, none of which writes any.
     """
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(ROOT / "core0", quiet=2)
     # those that pytest-xdist starts inherit it
     seed = os.environ.setdefault(SEED, str(secrets.randbelow(10**6)))
     if config.getoption("hypothesis_seed", None) is None:

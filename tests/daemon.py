@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 ROOT = Path(__file__).resolve().parent.parent
 STARTED = "takes commands at"
 PATIENCE = 60.0  # seconds for what takes milliseconds on an idle machine
+ONCE = Retry(NoBackoff(), 0)  # for a client that shall be refused: the usual one tries again, with pauses
 
 
 SEED = "CORE0_TEST_SEED"  # the variable whose value decides what tests choose

@@ -8,9 +8,13 @@ import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from twisted.internet.defer import ensureDeferred
+from twisted.python.failure import Failure
+
 from core0.errors import Refusal
 from core0.file_systems import FileSystems, Unanswered
 from core0.interfaces import ICoreReactor
+from core0.waiting import Occurrence
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_FOUND = 127
@@ -18,6 +22,8 @@ NOT_EXECUTABLE = 126
 FRESH = 1.0  # seconds for which it is taken to go on answering
 REMEMBERED = 1000
 USUAL = ("/", "", PATH)
+
+_Key = tuple[str, str, str]  # directory, name if that says where, PATH
 
 
 @dataclass(slots=True)
@@ -90,7 +96,8 @@ class Places:
     def __init__(self, reactor: ICoreReactor) -> None:
         self._reactor = reactor
         self._file_systems = FileSystems(reactor)
-        self._answered: dict[tuple[str, str, str], float] = {}
+        self._answered: dict[_Key, float] = {}
+        self._asked: dict[_Key, Occurrence[Failure | None]] = {}
 
     async def locate(self, program: Program, env: Mapping[str, str]) -> str:
         """
@@ -101,13 +108,29 @@ class Places:
         key = (program.workdir, program.name if "/" in program.name else "", env["PATH"])
         if key != USUAL and self._answered.get(key, -FRESH) + FRESH <= self._reactor.seconds():
             try:
-                await self._file_systems.check(_paths(program, env))
+                await self._check(key, program, env)
             except Unanswered as error:
                 raise Refusal(503, f"cannot run {program.name!r} now: {error}") from error
+        return locate(program, env)
+
+    async def _check(self, key: _Key, program: Program, env: Mapping[str, str]) -> None:
+        """
+        Ask once, however many programs of the same place are to start.
+        """
+        asked = self._asked.get(key)
+        if asked is None:
+            asked = self._asked[key] = Occurrence()
+            ensureDeferred(self._file_systems.check(_paths(program, env))).addBoth(self._heard, key)
+        failure = await asked.wait()
+        if failure is not None:
+            failure.raiseException()
+
+    def _heard(self, result: Failure | None, key: _Key) -> None:
+        if result is None:
             if len(self._answered) >= REMEMBERED:
                 self._answered.clear()
             self._answered[key] = self._reactor.seconds()
-        return locate(program, env)
+        self._asked.pop(key).happen(result)
 
 
 def _paths(program: Program, env: Mapping[str, str]) -> list[str]:

@@ -116,8 +116,11 @@ class Processes:
         except CancelledError:
             cut = not protocol.exited.happened
         try:
-            left = "" if cut else await self._left(tree)
-            gone = await self._clear(tree, protocol, cut)
+            left = ""
+            gone = not cut and not tree.populated()
+            if not gone:
+                left = "" if cut else await self._left(tree)
+                gone = await self._clear(tree, protocol)
             child.drain()
             output.close()
             if left:
@@ -158,8 +161,6 @@ class Processes:
         """
         Say what a program that has ended has left running. What ends by itself meanwhile is none of it.
         """
-        if not tree.populated():
-            return ""
         found: list[tuple[int, str]] = []
         try:
             await self._in_thread(lambda: found.extend(names(tree.pids())))
@@ -167,7 +168,7 @@ class Processes:
             pass  # it is to be over quickly, or /proc cannot be read: it is ended all the same
         return told(found)
 
-    async def _clear(self, tree: ITree, protocol: Printing, cut: bool) -> bool:
+    async def _clear(self, tree: ITree, protocol: Printing) -> bool:
         """
         End what is left: everything if the job was cut, else what the program started and did not wait for.
 
@@ -175,15 +176,13 @@ class Processes:
 
         :returns: whether nothing is left.
         """
-        if cut or tree.populated():
-            try:
-                await self._in_thread(tree.signal, signal.SIGTERM)
-                if await self._emptied(tree, protocol, self._kill_grace):
-                    return True
-            except (CancelledError, OSError):
-                pass
-            return await self._kill(tree, protocol)
-        return True
+        try:
+            await self._in_thread(tree.signal, signal.SIGTERM)
+            if await self._emptied(tree, protocol, self._kill_grace):
+                return True
+        except (CancelledError, OSError):
+            pass
+        return await self._kill(tree, protocol)
 
     async def _kill(self, tree: ITree, protocol: Printing) -> bool:
         deadline = self._reactor.seconds() + UNKILLABLE

@@ -13,7 +13,7 @@ import redis
 
 from core0.corex_messages import log_line, result_line, sample_line, stream_line
 from core0.messages import Command, Outcome, encode, result_of
-from tests.daemon import eventually
+from tests.daemon import ONCE, eventually
 from tests.functional.containers import OBSERVER, inner_socket, observer
 from tests.functional.shared import answer_of, sh
 from tests.functional.test_channels import REFUSED, commands, not_refused
@@ -83,7 +83,7 @@ class CredentialsTests(ConfinementCase):
         password = secrets.token_hex(8)
         self.observer().execute_command("ACL", "SETUSER", f"corex-{number}", f">{password}")
         user = {"username": f"corex-{number}", "password": password}
-        client = self.daemon.redis(unix_socket_path=inner_socket(self.daemon), **user)
+        client = self.daemon.redis(unix_socket_path=inner_socket(self.daemon), retry=ONCE, **user)
         self.addCleanup(client.close)
         return client
 
@@ -111,7 +111,7 @@ class CredentialsTests(ConfinementCase):
             with self.assertRaises(redis.exceptions.AuthenticationError):
                 client.execute_command("AUTH", *words)
         client.close()
-        with self.daemon.redis(unix_socket_path=inner_socket(self.daemon)) as stranger:
+        with self.daemon.redis(unix_socket_path=inner_socket(self.daemon), retry=ONCE) as stranger:
             for command in (("PING",), ("RPUSH", "core:default", "{}"), ("HELLO", "3"), ("INFO",)):
                 with self.assertRaises(redis.exceptions.AuthenticationError):
                     stranger.execute_command(*command)

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -246,14 +246,32 @@ class PlacesTests(SynchronousTestCase):
         """
         More than may look at once come to their turn, one after another, where a file system answers in the end.
         """
-        os.makedirs(f"{self.folder}/dead/0")
-        looking = [self.locate("true", f"{self.folder}/dead/0") for _ in range(5 * WAITING)]
+        places = [f"{self.folder}/dead/{number}" for number in range(5 * WAITING)]
+        for place in places:
+            os.makedirs(place)
+        looking = [self.locate("true", place) for place in places]
         eventually(lambda: self.hanging == WAITING, "some look")
         self.going.set()
         eventually(lambda: self.called(*looking), "all are found")
         for each in looking:
             self.assertTrue(self.successResultOf(each).endswith("/true"))
         self.assertEqual(({}, {}), (self.places._file_systems._visits, self.places._file_systems._waiting))
+
+    def test_once(self) -> None:
+        """
+        However many programs are to start in one place, it is asked once; one of them that is killed meanwhile changes
+        nothing for the others.
+        """
+        os.makedirs(f"{self.folder}/dead/0")
+        first, *others = [self.locate("true", f"{self.folder}/dead/0") for _ in range(3 * WAITING)]
+        eventually(lambda: self.hanging == 1, "one looks")
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.going.set()
+        eventually(lambda: self.called(*others), "all are found")
+        for each in others:
+            self.assertTrue(self.successResultOf(each).endswith("/true"))
+        self.assertEqual(2, self.hanging)  # at both folders of it
 
     def test_mounts(self) -> None:
         """

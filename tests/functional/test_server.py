@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.daemon import Daemon, eventually
+from tests.daemon import ONCE, Daemon, eventually
 from tests.functional.shared import DaemonTestCase, lines, lives, sh
 from tests.valkey import free_port
 
@@ -54,9 +52,6 @@ REFUSED = """
     RPOPLPUSH core:default core:default:core-1 | RPUSH other x | LLEN core | DEL x | RPUSH core:default: x
     RPUSH core:default:x:y z | RPUSH core:defaults x | CLIENT NO-EVICT ON
     """
-
-
-ONCE = Retry(NoBackoff(), 0)
 
 
 def ask(client: redis.Redis, *words: str) -> Any:
