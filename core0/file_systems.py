@@ -178,12 +178,12 @@ class _Mounts:
     def _look(self) -> None:
         if self._seconds() - self._read < REREAD:
             return
-        self._read = self._seconds()
         try:
             with open(MOUNTS, "rb") as file:
                 self._devices = {mount.point: mount.device for mount in mounts.parse(file.read())}
         except OSError:
             pass  # what was there before may do
+        self._read = self._seconds()  # after that: until then other threads read for themselves
 
 
 def _follow(path: str, enter: Callable[[str], None]) -> None:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -286,6 +287,25 @@ class PlacesTests(SynchronousTestCase):
         self.successResultOf(well)
         self.reactor.advance(ANSWER)
         self.refused(hanging, f"{self.folder}/dead")
+
+    def test_mounts_unread(self) -> None:
+        """
+        Who comes while what is mounted is being read for the first time is counted for the right file system as well.
+        """
+        parse, reading = mounts.parse, [threading.Event(), threading.Event()]
+        self.addCleanup(reading[1].set)
+
+        def slow(text: bytes) -> Sequence[Mount]:
+            if not reading[0].is_set():
+                reading[0].set()
+                reading[1].wait()
+            return parse(text)
+
+        self.patch(mounts, "parse", slow)
+        self.locate("true", f"{self.folder}/dead/first")
+        reading[0].wait()
+        self.hang("dead", 1)
+        self.assertEqual(["0:50"], list(self.places._file_systems._visits))
 
     def test_no_thread(self) -> None:
         """
