@@ -110,7 +110,7 @@ class PlacesTests(SynchronousTestCase):
         self.reactor = _Reactor()
         self.places = Places(self.reactor)  # type: ignore[arg-type] # all that it needs
         self.going = threading.Event()
-        self.addCleanup(self.going.set)
+        self.addCleanup(self.end)
         self.hanging = self.looks = 0
         self.folder = os.path.realpath(tempfile.mkdtemp(prefix="core0-places-"))
         self.addCleanup(shutil.rmtree, self.folder)
@@ -131,6 +131,16 @@ class PlacesTests(SynchronousTestCase):
             return target(path)
 
         self.patch(file_systems, "_target", slow)
+
+    def end(self) -> None:
+        """
+        No thread goes on into the next test.
+        """
+        self.going.set()
+        pool = self.places._file_systems._pool
+        pool.stop()
+        for thread in pool.threads:
+            thread.join()
 
     def locate(self, name: str, directory: str | None = None) -> "Deferred[str]":
         """
