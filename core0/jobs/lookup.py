@@ -44,7 +44,7 @@ class Program:
         """
         Where it starts, absolute: core0's own working directory is nobody's business.
         """
-        return os.path.join("/", self.directory or "")
+        return os.path.join("/", self.directory) if self.directory else "/"
 
     def take_stdin(self) -> bytes | None:
         """
@@ -71,7 +71,7 @@ def locate(program: Program, env: Mapping[str, str]) -> str:
     :raises Refusal: 400, the directory is none; 127, there is no such program; 126, it is not executable.
     """
     directory = program.workdir
-    if not os.path.isdir(directory) or not os.access(directory, os.X_OK):
+    if directory != "/" and not (os.path.isdir(directory) and os.access(directory, os.X_OK)):
         raise Refusal(400, f"arguments.dir: expected an existing directory that can be entered, got {directory!r}")
     if "/" in program.name:
         path: str | None = os.path.join(directory, program.name)

@@ -48,6 +48,7 @@ class Output:
         "_job",
         "_limit",
         "_lines_left",
+        "_messages",
         "_now",
         "_records",
         "_run",
@@ -76,8 +77,8 @@ class Output:
         self._second, self._lines_left = 0, 0
         levels = command.log_levels
         self._wanted = records.wants if levels is None else frozenset(levels).__contains__
-        messages = command.messages is not False
-        self._streams = (_Stream(self, Level.STDOUT, messages), _Stream(self, Level.STDERR, messages))
+        self._messages = command.messages is not False
+        self._streams: dict[int, _Stream] = {}  # by level; most programs print to one of them, or to none
         self._buffers = buffers
         self._taken = 0
         self._data = b""
@@ -89,16 +90,25 @@ class Output:
         """
         Take what came from descriptor 1 or 2.
         """
-        self._streams[fd - 1].levels.feed(data)
+        self._stream(fd).levels.feed(data)
+
+    def _stream(self, level: int) -> "_Stream":
+        stream = self._streams.get(level)
+        if stream is None:
+            stream = self._streams[level] = _Stream(self, Level(level), self._messages)
+        return stream
+
+    def _both(self) -> "tuple[_Stream | None, _Stream | None]":
+        return self._streams.get(1), self._streams.get(2)
 
     def close(self) -> None:
         """
         Both streams have ended.
         """
-        for stream in self._streams:
-            stream.close()
-        for stream in self._streams:
-            stream.close_lines()
+        for level in sorted(self._streams):
+            self._streams[level].close()
+        for level in sorted(self._streams):  # the end of one may have been for the other
+            self._streams[level].close_lines()
 
     def release(self) -> None:
         """
@@ -118,13 +128,15 @@ class Output:
         """
         The ends of stdout and stderr.
         """
-        return self._streams[0].tail.getvalue(), self._streams[1].tail.getvalue()
+        first, second = self._both()
+        return first.tail.getvalue() if first else b"", second.tail.getvalue() if second else b""
 
     def dropped(self) -> tuple[int, int]:
         """
         Bytes of stdout and stderr that were not kept.
         """
-        return self._streams[0].dropped(), self._streams[1].dropped()
+        first, second = self._both()
+        return first.dropped() if first else 0, second.dropped() if second else 0
 
     def wants_lines(self, level: int) -> bool:
         """
@@ -160,15 +172,16 @@ class Output:
         """
         Whether parts of lines wait to become live.
         """
-        return any(stream.partial() for stream in self._streams)
+        return any(stream.partial() for stream in self._streams.values())
 
     def flush(self, but: int = 0) -> None:
         """
         Have them become live, but for those of one level.
         """
-        for level, stream in enumerate(self._streams, 1):
-            if level != but and stream.pieces is not None:
-                stream.pieces.flush()
+        for level in sorted(self._streams):
+            pieces = self._streams[level].pieces
+            if level != but and pieces is not None:
+                pieces.flush()
 
     def clogged(self) -> bool:
         """
@@ -180,7 +193,8 @@ class Output:
         """
         All of stdout and of stderr.
         """
-        return self._streams[0].tail.total, self._streams[1].tail.total
+        first, second = self._both()
+        return first.tail.total if first else 0, second.tail.total if second else 0
 
     def emit(self, level: int, text: str) -> None:
         """
@@ -207,7 +221,7 @@ class Output:
         """
         Take plain output of level 1 or 2, from whichever pipe.
         """
-        self._streams[level - 1].plain(run)
+        self._stream(level).plain(run)
 
     def message(self, level: int, data: bytes, dropped: int) -> None:
         """
@@ -253,7 +267,7 @@ class Output:
         return True
 
     def _pending(self) -> int:
-        return sum(stream.levels.pending for stream in self._streams)
+        return sum(stream.levels.pending for stream in self._streams.values())
 
     def _result(self, level: int, data: bytes, dropped: int) -> None:
         """

@@ -39,6 +39,7 @@ class Sampler:
         self._order: list[int] = []  # the keys of that, as a heap; some have nobody left
         self._started = self._looking = False
         self._call: IDelayedCall | None = None
+        self._called = 0  # for when that is
 
     def start(self) -> None:
         """
@@ -104,15 +105,18 @@ class Sampler:
         """
         while self._order and self._order[0] not in self._due:
             heapq.heappop(self._order)
-        call, self._call = self._call, None
-        if call is not None and call.active():
-            call.cancel()
-        if self._started and not self._looking and self._order:
-            wait = self._order[0] / UNITS - self._clock.seconds()
-            self._call = self._clock.callLater(max(0.0, wait), self._tick)
+        first = self._order[0] if self._started and not self._looking and self._order else 0
+        if self._call is not None:
+            if self._called == first:
+                return  # thousands of jobs come before that
+            self._call.cancel()
+            self._call = None
+        if first:
+            self._called = first
+            self._call = self._clock.callLater(max(0.0, first / UNITS - self._clock.seconds()), self._tick)
 
     def _tick(self) -> None:
-        self._looking = True
+        self._call, self._looking = None, True
         Deferred.fromCoroutine(self._sample())
 
     async def _sample(self) -> None:
