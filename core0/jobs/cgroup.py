@@ -160,6 +160,7 @@ class CgroupTrees:
         self.astray = ""
         self._warned = self._failing = False
         self._idle: list[str] = []
+        self._unremoved: list[str] = []
         self._made = 0
         self._origin = ""
         self._home = -1
@@ -324,12 +325,19 @@ class CgroupTrees:
 
     def release(self, path: str) -> None:
         """
-        Keep an empty cgroup for the next job, or remove it.
+        Keep an empty cgroup for the next job, or remove it. One that cannot be removed now, as with too many files
+        open, is removed with a later one: its job is over, and that is no part of its result.
         """
         if len(self._idle) < MAX_IDLE and clean(path):
             self._idle.append(path)
         else:
-            remove(path)
+            self._unremoved.append(path)
+        while self._unremoved:
+            try:
+                remove(self._unremoved[-1])
+            except OSError:
+                return
+            self._unremoved.pop()
 
     def _left(self) -> list[CgroupTree]:
         try:
@@ -376,9 +384,10 @@ class CgroupTrees:
             return
         os.close(self._home)
         self._home = -1
-        for path in self._idle:
+        for path in [*self._idle, *self._unremoved]:
             remove(path)
         self._idle.clear()
+        self._unremoved.clear()
         try:
             procfs.write(f"{self._origin}/cgroup.procs", b"0")
         except OSError:

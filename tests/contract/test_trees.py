@@ -234,6 +234,26 @@ class CgroupTreesTests(TreesContract, SynchronousTestCase):
             self.all.clear()
         self.assertEqual(3, len(self.places()))
 
+    def test_closed_without_descriptors(self) -> None:
+        """
+        With too many files open a tree is closed all the same, and its cgroup is removed with that of a later one.
+        """
+        self.patch(cgroup, "MAX_IDLE", 0)
+        trees = [self.spawn("/bin/true")[1] for _ in range(2)]
+        for tree in trees:
+            self.emptied(tree)
+        self.all.clear()
+        before = self.places()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        try:
+            trees[0].close()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        self.assertEqual(before, self.places())
+        trees[1].close()
+        self.assertEqual(len(before) - 2, len(self.places()))
+
     def test_inside(self) -> None:
         """
         A program does not escape into a cgroup that it makes in its own, and leaves none to the next one.
