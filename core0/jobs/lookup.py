@@ -4,7 +4,6 @@ Where the program of a command is found, without waiting for file systems that h
 
 import os
 import shutil
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -82,7 +81,7 @@ def locate(program: Program, env: Mapping[str, str]) -> str:
         found = path is not None or any(os.path.exists(os.path.join(folder, program.name)) for folder in folders)
     if not found:
         raise Refusal(NOT_FOUND, f"cannot run {program.name!r}: no such program; check arguments.name and PATH")
-    if path is None or not os.access(path, os.X_OK) or not stat.S_ISREG(os.stat(path).st_mode):
+    if path is None or not os.access(path, os.X_OK) or not os.path.isfile(path):
         raise Refusal(NOT_EXECUTABLE, f"cannot run {program.name!r}: it is not an executable file")
     return path
 
