@@ -36,6 +36,9 @@ class Lock:
             holder = os.read(fd, 1024).decode("utf-8", "replace").strip() or "it does not say which"
             os.close(fd)
             raise AlreadyRunning(f"core0 runs already: {holder}") from error
+        except OSError:
+            os.close(fd)
+            raise
         self._fd = fd
 
     def _lock_folder(self) -> None:
@@ -62,7 +65,10 @@ class Lock:
         Give it up.
         """
         if self._fd >= 0:
-            self.say("")
+            try:
+                os.ftruncate(self._fd, 0)
+            except OSError:
+                pass  # a text that is left there says nothing about a lock that is free
             os.close(self._fd)
             self._fd = -1
         if self._folder >= 0:

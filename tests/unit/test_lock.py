@@ -2,6 +2,8 @@
 One core0 for one state directory.
 """
 
+import errno
+import fcntl
 import os
 import shutil
 import tempfile
@@ -11,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from core0.errors import AlreadyRunning
 from core0.lock import Lock
+from tests.faults import Fault, os_error
 
 
 class LockTests(SynchronousTestCase):
@@ -96,7 +99,22 @@ class LockTests(SynchronousTestCase):
         lock.say("process 7")
         lock.release()
         lock.release()
-        self.assertEqual("\n", self.path.read_text())
+        self.assertEqual("", self.path.read_text())
+        self.take()
+
+    def test_disk_fails(self) -> None:
+        """
+        What cannot be written to is given up all the same; what cannot be locked leaves nothing open.
+        """
+        lock = self.take()
+        faults = [Fault(self, os, name, os_error(errno.EIO)) for name in ("pwrite", "ftruncate")]
+        lock.release()
+        for fault in faults:
+            fault.mend()
+        before = len(os.listdir("/proc/self/fd"))
+        unlocked = Fault(self, fcntl, "flock", os_error(errno.ENOLCK), times=1)
+        self.assertRaises(OSError, self.take)
+        self.assertEqual((1, before), (unlocked.failed, len(os.listdir("/proc/self/fd"))))
         self.take()
 
     def test_never_taken(self) -> None:
