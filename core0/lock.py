@@ -55,20 +55,23 @@ class Lock:
 
     def say(self, text: str) -> None:
         """
-        Tell those who find it held.
+        Tell those who find it held, where its file can be written to.
         """
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, text.encode() + b"\n", 0)
+        self._write(text.encode() + b"\n")
+
+    def _write(self, text: bytes) -> None:
+        try:
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, text, 0)
+        except OSError:
+            pass  # it counts who has the lock, not what is said of it
 
     def release(self) -> None:
         """
         Give it up.
         """
         if self._fd >= 0:
-            try:
-                os.ftruncate(self._fd, 0)
-            except OSError:
-                pass  # a text that is left there says nothing about a lock that is free
+            self._write(b"")
             os.close(self._fd)
             self._fd = -1
         if self._folder >= 0:

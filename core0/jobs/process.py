@@ -193,8 +193,11 @@ class Processes:
                     return True
             except (CancelledError, OSError):
                 pass  # nothing is quicker than KILL; with too many files open it is tried again
-        text = "processes cannot be killed, they hang in the kernel and are left: {pids}"
-        self._log.error(text, pids=list(tree.pids()))
+        try:
+            pids = str(list(tree.pids()))
+        except OSError as error:
+            pids = f"which, cannot be looked for: {error.strerror}"
+        self._log.error("processes cannot be killed, they hang in the kernel and are left: {pids}", pids=pids)
         return False
 
     async def _emptied(self, tree: ITree, protocol: Printing, seconds: float) -> bool:

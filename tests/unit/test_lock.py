@@ -104,10 +104,11 @@ class LockTests(SynchronousTestCase):
 
     def test_disk_fails(self) -> None:
         """
-        What cannot be written to is given up all the same; what cannot be locked leaves nothing open.
+        What cannot be written to is held and given up all the same; what cannot be locked leaves nothing open.
         """
         lock = self.take()
         faults = [Fault(self, os, name, os_error(errno.EIO)) for name in ("pwrite", "ftruncate")]
+        lock.say("somewhere")
         lock.release()
         for fault in faults:
             fault.mend()
