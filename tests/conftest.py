@@ -74,9 +74,11 @@ def _hold(fd: int, how: int) -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def heard_interrupts() -> None:
+def heard_signals() -> None:
     """
-    Programs that tests start end at Ctrl-C: a shell without job control has what it starts in the background ignore it.
+    Programs that tests start end at Ctrl-C, and when their terminal is closed: a shell without job control has what it
+    starts in the background ignore the one, ``nohup`` the other.
     """
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
