@@ -11,7 +11,7 @@ MOST_WINDOWS = 10_000
 
 CLOG, CLOG_BYTES = 5000, 4 << 20  # records that wait for their reader, bytes of these
 READER = 30.0  # seconds that a program waits for a reader who takes nothing any more
-NOBODY = 2.0  # the same for one who has never come
+NOBODY = 10.0  # the same for one who has never come, such as on a busy machine
 
 
 class Window:
