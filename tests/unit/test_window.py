@@ -213,8 +213,8 @@ class BacklogTests(SynchronousTestCase):
         self.write(10, CLOG_BYTES + 1, 5.0, 10)
         self.assertTrue(self.backlog.clogged(4.9 + NOBODY))
         self.assertFalse(self.backlog.clogged(5.0 + NOBODY))
-        self.write(10, CLOG_BYTES, 9.0, 20)
-        self.assertFalse(self.backlog.clogged(9.0))
+        self.write(10, CLOG_BYTES, 6.0 + NOBODY, 20)
+        self.assertFalse(self.backlog.clogged(6.0 + NOBODY))
 
     def test_slow_reader(self) -> None:
         """
