@@ -43,7 +43,15 @@ def generate() -> str:
     """
     One table: what, how much, and what happens beyond.
     """
-    rows = [("what", "how much", "beyond that"), *_commands(), *_jobs(), *_records(), *_server()]
+    rows = [
+        ("what", "how much", "beyond that"),
+        *_commands(),
+        *_jobs(),
+        *_programs(),
+        *_output(),
+        *_records(),
+        *_server(),
+    ]
     rows += [*_containers(), *_networks(), *_images()]
     lines = [".. list-table::", "   :header-rows: 1", "   :widths: 34 26 40", ""]
     return "\n".join([*lines, *(line for row in rows for line in _row(row)), ""])
@@ -111,6 +119,9 @@ def _jobs() -> Iterator[Row]:
         f"once a second, at most {1 / consumer.PAUSE:.0f} times",
         "they wait like others",
     )
+
+
+def _programs() -> Iterator[Row]:
     yield "Jobs on their way to start", f"{manager.STARTING}", "others wait; it takes less memory"
     yield (
         "Time that starting takes in one turn of the reactor",
@@ -123,6 +134,23 @@ def _jobs() -> Iterator[Row]:
         "what lies on it is refused with 503",
     )
     yield "Children reaped in one turn", f"{reaper.AT_ONCE}", "the next turn"
+    yield "Processes left behind that are named", f"{left.SHOWN}", "they are counted"
+    yield "From TERM to KILL, ``[jobs] kill_grace``", f"{_JOBS.kill_grace:.0f} s", "KILL"
+    yield (
+        "From KILL to the result",
+        f"{process.UNKILLABLE:.0f} s",
+        "the result is given, the processes are left, and the log says which",
+    )
+    yield (
+        "Wait before a retry",
+        f"{restart.FIRST_WAIT:.0f} s, doubled up to {restart.LONGEST_WAIT:.0f} s, ± {restart.JITTER:.0%}",
+        f"starts over after a run of {restart.HEALTHY:.0f} s",
+    )
+    yield "Empty cgroups kept for the next jobs", f"{cgroup.MAX_IDLE}", "removed"
+    yield "Ending what a dead core0 left", f"{cgroup.LEFT_WAIT:.0f} s", "core0 starts all the same"
+
+
+def _output() -> Iterator[Row]:
     yield (
         "Output kept of each stream, ``[jobs] stream_buffer``",
         size(_JOBS.stream_buffer),
@@ -140,20 +168,6 @@ def _jobs() -> Iterator[Row]:
         f" or its memory limit / {corex.RESULT_SHARE}",
         "the same",
     )
-    yield "Processes left behind that are named", f"{left.SHOWN}", "they are counted"
-    yield "From TERM to KILL, ``[jobs] kill_grace``", f"{_JOBS.kill_grace:.0f} s", "KILL"
-    yield (
-        "From KILL to the result",
-        f"{process.UNKILLABLE:.0f} s",
-        "the result is given, the processes are left, and the log says which",
-    )
-    yield (
-        "Wait before a retry",
-        f"{restart.FIRST_WAIT:.0f} s, doubled up to {restart.LONGEST_WAIT:.0f} s, ± {restart.JITTER:.0%}",
-        f"starts over after a run of {restart.HEALTHY:.0f} s",
-    )
-    yield "Empty cgroups kept for the next jobs", f"{cgroup.MAX_IDLE}", "removed"
-    yield "Ending what a dead core0 left", f"{cgroup.LEFT_WAIT:.0f} s", "core0 starts all the same"
 
 
 def _records() -> Iterator[Row]:

@@ -42,14 +42,11 @@ def drive(work: Work) -> NoReturn:
     :param work: called with the signals of this process, and the client.
     """
     from twisted.internet import reactor
-    from twisted.internet.defer import CancelledError, Deferred
+    from twisted.internet.defer import Deferred
 
     from core0.client.client import Client
-    from core0.client.errors import NoAnswer
     from core0.client.find import find
-    from core0.client.run import TIMED_OUT
     from core0.client.signals import Signals
-    from core0.errors import Core0Error
 
     places = dict(click.get_current_context().obj or {})
     node = places.pop("node", "")
@@ -65,15 +62,7 @@ def drive(work: Work) -> NoReturn:
 
     async def main() -> None:
         try:
-            codes.append(await session())
-        except CancelledError:
-            pass
-        except BrokenPipeError:
-            codes.append(BROKEN_PIPE)
-        except NoAnswer as error:
-            fail(str(error), codes, TIMED_OUT)
-        except (Core0Error, OSError) as error:
-            fail(str(error), codes)
+            await _settle(session(), codes)
         finally:
             reactor.callLater(0, reactor.stop)
 
@@ -86,6 +75,28 @@ def drive(work: Work) -> NoReturn:
     task.addErrback(_report)
     reactor.run(installSignalHandlers=False)  # type: ignore[call-arg] # not in its interface
     leave(codes[0] if codes else 1)
+
+
+async def _settle(session: Awaitable[int], codes: list[int]) -> None:
+    """
+    Do it; its exit status, or what stands for its failure, is added to ``codes`` unless it was cancelled.
+    """
+    from twisted.internet.defer import CancelledError
+
+    from core0.client.errors import NoAnswer
+    from core0.client.run import TIMED_OUT
+    from core0.errors import Core0Error
+
+    try:
+        codes.append(await session)
+    except CancelledError:
+        pass
+    except BrokenPipeError:
+        codes.append(BROKEN_PIPE)
+    except NoAnswer as error:
+        fail(str(error), codes, TIMED_OUT)
+    except (Core0Error, OSError) as error:
+        fail(str(error), codes)
 
 
 def _report(failure: "Failure") -> None:

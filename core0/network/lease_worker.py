@@ -3,6 +3,7 @@ The thread in which all DHCP of one container is: in the container's network, wi
 """
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
@@ -31,30 +32,30 @@ class Asked:
     hostname: str = ""
 
 
-class Listener:
+class Listener(ABC):
     """
     What a :class:`LeaseWorker` tells, in its thread.
     """
 
+    @abstractmethod
     def has(self, index: int, lease: Lease | None) -> None:
         """
         A link has got what a server gave; None: it has nothing any more.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def troubled(self, index: int, reason: str) -> None:
         """
         A link cannot get an address now; it goes on trying.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def over(self, reason: str) -> None:
         """
         Nothing comes after this.
 
         :param reason: why it has ended by itself; empty if it was stopped.
         """
-        raise NotImplementedError
 
 
 class LeaseWorker:

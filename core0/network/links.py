@@ -38,7 +38,6 @@ def links_of(
 
     :param asked: all that the container is to have.
     :param wishes: its links.
-
     :param leased: addresses that bridges have handed out to others.
     :raises Refusal: 404, there is no such bridge; 400, an address is wrong; 409, it is somebody's.
     """
@@ -47,12 +46,9 @@ def links_of(
         raise Refusal(400, f"arguments.network.bridge: expected at most {MOST}, got {len(wishes)}")
     for index, wish in enumerate(wishes):
         field = f"arguments.network.bridge[{index}]"
-        known = kernel.links.get(wish.bridge)
-        if known is None or known.kind != "bridge":
-            raise Refusal(404, f"{field}: there is no bridge {shown(wish.bridge)}; see bridge.list")
+        known = _known(field, wish, kernel)
         bridge = desired.bridge(wish.bridge) or Bridge(name=wish.bridge, hwaddr=known.hwaddr)
-        taken = desired.with_links(found)
-        interface = _address(field, wish, bridge, taken, known, leased)
+        interface = _address(field, wish, bridge, desired.with_links(found), known, leased)
         if interface is not None and interface.version == 6 and kernel.no_ipv6 == NO_IPV6:
             raise Refusal(503, f"{field}: {NO_IPV6}; choose an IPv4 address")
         ours = desired.bridge(wish.bridge) is not None
@@ -72,6 +68,16 @@ def links_of(
             raise Refusal(409, f"{field}: there is a link {link.host_name} already; remove it")
         found.append(link)
     return found
+
+
+def _known(field: str, wish: Wish, kernel: Kernel) -> KernelLink:
+    """
+    The bridge of a link, as the kernel has it.
+    """
+    known = kernel.links.get(wish.bridge)
+    if known is None or known.kind != "bridge":
+        raise Refusal(404, f"{field}: there is no bridge {shown(wish.bridge)}; see bridge.list")
+    return known
 
 
 def _gateway(interface: Interface, bridge: Bridge, known: KernelLink) -> str:

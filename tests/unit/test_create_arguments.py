@@ -38,6 +38,41 @@ def read(**arguments: Any) -> CreateArguments:
     return read_arguments(Raw(msgspec.json.encode(arguments)), CreateArguments)
 
 
+UNITS: dict[str, dict[Any, Any]] = {
+    "memory": {
+        **dict.fromkeys(("512M", "512m", "512MB", "512MiB", "512 MiB", "536870912", "0.5g", 536870912.0), 512 << 20),
+        "1g": 1 << 30,
+        "65536K": 64 << 20,
+        "8388608b": 8 << 20,
+        "0.5T": 1 << 39,
+        8 << 20: 8 << 20,
+    },
+    "cpu": {**dict.fromkeys(("50%", "500m", "0.5", 0.5), 0.5), "2": 2.0, "150%": 1.5, 1: 1.0},
+    "pids": {"100": 100, 100: 100, 200.0: 200},
+}
+NO_UNITS = {
+    "memory": (
+        "",
+        "M",
+        "512X",
+        "1e9",
+        "-1",
+        "max",
+        "512M ",
+        "5G5",
+        "0x10",
+        "1.5.5G",
+        "٥M",
+        "1T1",
+        "9999P",
+        1,
+        2**60,
+    ),
+    "cpu": ("", "%", "half", "0", "-1", "50 %", "1,5", "5000000", "nan", "inf", 1e308, True),
+    "pids": ("", "1.5", "-1", "7", 1e300, "٣٣", "unlimited", "1K"),
+}
+
+
 class CreateTests(SynchronousTestCase):
     """
     What may be asked for.
@@ -238,45 +273,11 @@ class CreateTests(SynchronousTestCase):
         """
         Limits may be text with the units that people write; everything else is refused with what there was.
         """
-        taken: dict[str, dict[Any, Any]] = {
-            "memory": {
-                **dict.fromkeys(
-                    ("512M", "512m", "512MB", "512MiB", "512 MiB", "536870912", "0.5g", 536870912.0), 512 << 20
-                ),
-                "1g": 1 << 30,
-                "65536K": 64 << 20,
-                "8388608b": 8 << 20,
-                "0.5T": 1 << 39,
-                8 << 20: 8 << 20,
-            },
-            "cpu": {**dict.fromkeys(("50%", "500m", "0.5", 0.5), 0.5), "2": 2.0, "150%": 1.5, 1: 1.0},
-            "pids": {"100": 100, 100: 100, 200.0: 200},
-        }
-        for name, values in taken.items():
+        for name, values in UNITS.items():
             for value, expected in values.items():
                 limits = read(plist=PLIST, limits={name: value}).request().limits
                 self.assertEqual(Limits(**{name: expected}), limits, value)
-        for name, wrong in {
-            "memory": (
-                "",
-                "M",
-                "512X",
-                "1e9",
-                "-1",
-                "max",
-                "512M ",
-                "5G5",
-                "0x10",
-                "1.5.5G",
-                "٥M",
-                "1T1",
-                "9999P",
-                1,
-                2**60,
-            ),
-            "cpu": ("", "%", "half", "0", "-1", "50 %", "1,5", "5000000", "nan", "inf", 1e308, True),
-            "pids": ("", "1.5", "-1", "7", 1e300, "٣٣", "unlimited", "1K"),
-        }.items():
+        for name, wrong in NO_UNITS.items():
             for value in wrong:
                 error = self.assertRaises(Refusal, read, plist=PLIST, limits={name: value})
                 self.assertTrue(str(error).startswith(f"arguments.limits.{name}: "), error)
