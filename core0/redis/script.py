@@ -17,18 +17,27 @@ class Script:
     sha: str
 
 
-def _read(name: str) -> Script:
-    text = (files("core0.redis") / "scripts" / f"{name}.lua").read_text(encoding="utf-8")
+def _read(name: str, shared: str = "") -> Script:
+    """
+    :param shared: what the script has in common with others: stands before it, but after a line that Lua does not read.
+    """
+    text = _text(name)
+    end = text.index("\n") + 1 if text.startswith("#!") else 0
+    text = text[:end] + (_text(shared) if shared else "") + text[end:]
     return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-TAKE = _read("take")
-URGENT = _read("urgent")
+def _text(name: str) -> str:
+    return (files("core0.redis") / "scripts" / f"{name}.lua").read_text(encoding="utf-8")
+
+
+TAKE = _read("take", "taking")
+URGENT = _read("urgent", "taking")
 REREAD = _read("reread")
-CLAIM = _read("claim")
+CLAIM = _read("claim", "ids")
 FINISH = _read("finish")
 MARK = _read("mark")
-RESTORE = _read("restore")
+RESTORE = _read("restore", "ids")
 LEASE = _read("lease")
 SAMPLE = _read("sample")
 RECEIVE = _read("receive")  # on the local server only

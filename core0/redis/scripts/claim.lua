@@ -6,16 +6,6 @@ local unfinished, marks = KEYS[1], KEYS[2]
 local life, node = ARGV[1], ARGV[2]
 local answers = {}
 
--- on a server of the clients' own somebody may have made something else of it
-local function content(key)
-    local held = redis.pcall('GET', key)
-    if type(held) == 'table' then
-        redis.call('DEL', key)
-        return false
-    end
-    return held
-end
-
 for index = 3, #ARGV, 3 do
     local seq, id, digest = ARGV[index], ARGV[index + 1], ARGV[index + 2]
     local key, own = 'core0:id:' .. id, digest .. ' ' .. node .. ' ' .. seq

@@ -8,15 +8,6 @@ local unfinished, clock = KEYS[1], KEYS[2]
 local node, highest = ARGV[1], ARGV[2]
 local restored = 0
 
-local function content(key)
-    local held = redis.pcall('GET', key)
-    if type(held) == 'table' then
-        redis.call('DEL', key)
-        return false
-    end
-    return held
-end
-
 local function is_list(key) return redis.call('TYPE', key).ok == 'list' end
 
 -- who holds an id, if anybody does: see claim

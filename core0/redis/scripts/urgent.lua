@@ -3,34 +3,17 @@
 -- KEYS: unfinished, clock, lease, queue...
 -- ARGV: who holds the lease, its life, whether to renew it (see take), how many at most, entries to look at in each queue,
 --   bytes of a payload worth a look, bytes of the largest payload, urgent command...
--- Error HELD: somebody else holds the lease.
+-- Error HELD: another one holds the lease.
 -- Returns: number and payload of each that was taken, as take does.
 local unfinished, clock, lease = KEYS[1], KEYS[2], KEYS[3]
 local holder, life, renew = ARGV[1], ARGV[2], ARGV[3]
 local most, depth, worthy, largest = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 
--- only who holds the lease takes
-if holder ~= '' then
-    local held = redis.pcall('GET', lease)
-    if type(held) == 'string' and string.sub(held, 1, 32) ~= string.sub(holder, 1, 32) then
-        return redis.error_reply('HELD ' .. held)
-    end
-    if type(held) ~= 'string' then
-        redis.pcall('SET', lease, holder, 'EX', life)
-    elseif renew == '1' then
-        redis.call('EXPIRE', lease, life)
-    end
-end
-
-local time = redis.call('TIME')
-local seq = math.max(time[1] * 1000000 + time[2], tonumber(redis.call('GET', clock) or '0') + 1)
+local error = refused(lease, holder, life, renew)
+if error then return error end
+local seq = next_number(clock)
 local urgent, taken = {}, {}
 for index = 8, #ARGV do urgent[ARGV[index]] = true end
-
-local function kept(payload)
-    if #payload <= largest then return payload end
-    return '\0' .. #payload .. ' ' .. largest .. '\n' .. string.sub(payload, 1, 4096)
-end
 
 local function may_not_wait(payload)
     if #payload > largest then return true end
@@ -58,9 +41,9 @@ for index = 4, #KEYS do
         redis.call('LREM', KEYS[index], 1, payload)
         local number = string.format('%.0f', seq)
         seq = seq + 1
-        redis.call('HSET', unfinished, number, kept(payload))
+        redis.call('HSET', unfinished, number, kept(payload, largest))
         taken[#taken + 1] = number
-        taken[#taken + 1] = kept(payload)
+        taken[#taken + 1] = kept(payload, largest)
     end
     redis.call('TYPE', KEYS[index]) -- read last: see take
 end
