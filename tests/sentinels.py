@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import redis
+from twisted.trial.unittest import SynchronousTestCase
 
 from core0.redis.server_settings import find_program
 from tests.daemon import PATIENCE, Daemon, eventually
@@ -234,3 +235,20 @@ class SentinelDaemon(Daemon):
 
 def _text(word: Any) -> str:
     return word.decode() if isinstance(word, bytes) else str(word)
+
+
+class SentinelCase(SynchronousTestCase):
+    """
+    Each test has a store with a core0 of its own.
+    """
+
+    def setUp(self) -> None:
+        """
+        Start both.
+        """
+        self.store = Sentinels()
+        self.addCleanup(self.store.close)
+        self.store.start()
+        self.daemon = SentinelDaemon(self.store)
+        self.addCleanup(self.daemon.close)
+        self.daemon.start()

@@ -6,28 +6,15 @@ import os
 import signal
 import subprocess
 
-from twisted.trial.unittest import SynchronousTestCase
-
 from tests.daemon import PATIENCE, ROOT
 from tests.functional.corectl_shared import CORECTL
-from tests.sentinels import SentinelDaemon, Sentinels
+from tests.sentinels import SentinelCase
 
 
-class FailoverTests(SynchronousTestCase):
+class FailoverTests(SentinelCase):
     """
-    Each with a store of its own.
+    Its commands meanwhile.
     """
-
-    def setUp(self) -> None:
-        """
-        Start the store and a core0.
-        """
-        self.store = Sentinels()
-        self.addCleanup(self.store.close)
-        self.store.start()
-        self.daemon = SentinelDaemon(self.store)
-        self.addCleanup(self.daemon.close)
-        self.daemon.start()
 
     def corectl(self, *words: str) -> "subprocess.CompletedProcess[bytes]":
         """

@@ -8,32 +8,25 @@ import signal
 from collections.abc import Sequence
 from typing import Any
 
-from twisted.trial.unittest import SynchronousTestCase
-
 from tests.daemon import eventually
 from tests.functional.shared import Gate, lines, sh
-from tests.sentinels import CLIENT, SENTINEL, SERVER, SentinelDaemon, Sentinels
+from tests.sentinels import CLIENT, SENTINEL, SERVER, SentinelCase
 
 COUNT = 60
 QUEUE = "core:default:1:1"
 SILENT = "no answer from"
 
 
-class FailoverTests(SynchronousTestCase):
+class FailoverTests(SentinelCase):
     """
-    Each with a store of its own.
+    Commands of all kinds meanwhile.
     """
 
     def setUp(self) -> None:
         """
-        Start the store and a core0.
+        Programs leave lines in a file, once a gate is open.
         """
-        self.store = Sentinels()
-        self.addCleanup(self.store.close)
-        self.store.start()
-        self.daemon = SentinelDaemon(self.store)
-        self.addCleanup(self.daemon.close)
-        self.daemon.start()
+        super().setUp()
         self.file = self.daemon.folder / "ran"
         self.gate = Gate(self.daemon.folder / "gate")
         self.addCleanup(self.gate.close)
