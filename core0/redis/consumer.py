@@ -11,10 +11,11 @@ from typing import Any, Protocol
 
 from twisted.logger import Logger
 
-from core0.messages import Mark, decode_mark
+from core0.messages import Mark
 from core0.redis import keys
 from core0.redis.connection import Connection, Lost, ReplyError
 from core0.redis.ears import Ears
+from core0.redis.entries import numbers, read_marks
 from core0.redis.lease import LIFE, Lease
 from core0.redis.link import Link
 from core0.redis.script import REREAD, TAKE, URGENT
@@ -165,12 +166,11 @@ class Consumer:
         Admit what was taken while nobody heard the reply. What has a mark had been started all the same.
         """
         await self._taker.restore()
-        unfinished = sorted(int(seq) for seq in await self._link.ask(connection, "HKEYS", self._unfinished))
+        unfinished = numbers(await self._link.ask(connection, "HKEYS", self._unfinished))
         known = self._taker.known()
         unknown = [seq for seq in unfinished if seq not in known]
         if unknown:
-            words = await self._link.ask(connection, "HGETALL", keys.marks(self._node))
-            marks = {int(seq): decode_mark(mark) for seq, mark in zip(words[::2], words[1::2], strict=True)}
+            marks = read_marks(await self._link.ask(connection, "HGETALL", keys.marks(self._node)))
             self._taker.recover({seq: marks[seq] for seq in unknown if seq in marks})
         await self.admit_again(connection, unknown)
 

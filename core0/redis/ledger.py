@@ -15,7 +15,6 @@ from core0.messages import (
     Mark,
     Rejection,
     State,
-    decode_mark,
     encode,
     rejection,
 )
@@ -23,6 +22,7 @@ from core0.redis import keys
 from core0.redis.answers import Answers
 from core0.redis.connect import fields
 from core0.redis.connection import Connection, Lost, ReplyError
+from core0.redis.entries import numbers, read_marks
 from core0.redis.held import Held
 from core0.redis.link import Link
 from core0.redis.outbox import SHORT, Item, Outbox, Rejected, Words, remembered, shortened, size_of, words
@@ -102,14 +102,13 @@ class Ledger(Writer):
         """
         The numbers of all unfinished entries, in the order in which they were taken.
         """
-        return sorted(int(seq) for seq in await self._ask("HKEYS", self._unfinished))
+        return numbers(await self._ask("HKEYS", self._unfinished))
 
     async def marks(self) -> dict[int, Mark]:
         """
         The marks of those that had been started. Marks without an entry are removed.
         """
-        words = await self._ask("HGETALL", self._marks)
-        marks = {int(seq): decode_mark(mark) for seq, mark in zip(words[::2], words[1::2], strict=True)}
+        marks = read_marks(await self._ask("HGETALL", self._marks))
         stale = marks.keys() - set(await self.unfinished())
         if stale:
             await self._ask("HDEL", self._marks, *map(str, stale))
@@ -347,7 +346,7 @@ class Ledger(Writer):
         another = await self._is_another(connection)
         if not self._held and not self._answers:
             return
-        there = {int(seq) for seq in await self._link.ask(connection, "HKEYS", self._unfinished)}
+        there = set(numbers(await self._link.ask(connection, "HKEYS", self._unfinished)))
         answered = [line for seq in sorted(there) if (line := self._answers.get(seq)) is not None]
         for batch in _batches(answered):
             sent = (self._life, self._holder, *batch)
