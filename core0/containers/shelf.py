@@ -195,7 +195,8 @@ class Shelf:
 
     def find(self) -> "Found":
         """
-        What there is of containers. A folder without a record is removed: nothing of it was ever started.
+        What there is of containers. A folder that has no record and nothing else is removed: nothing of it was ever
+        started. One that has something else has lost its record, and what it is of may live.
         """
         found = Found([], [], {})
         try:
@@ -205,8 +206,10 @@ class Shelf:
             return found
         for number in sorted(numbers):
             try:
-                found.records.append(self._read(number))
-            except FileNotFoundError:
+                record = self._read(number)
+                if record is not None:
+                    found.records.append(record)
+                    continue
                 _log.error("container {number} was never begun; removing its folder", number=number)
                 self._discard(number)
             except Unreadable as error:
@@ -228,16 +231,21 @@ class Shelf:
                 pass  # it is written over next time
         return [int(name) for name in names if name.isascii() and name.isdigit()]
 
-    def _read(self, number: int) -> Record:
+    def _read(self, number: int) -> Record | None:
         """
-        :raises FileNotFoundError: there is none.
-        :raises Unreadable: it says nothing that this core0 understands.
+        :returns: None if nothing of the container was ever started.
+        :raises Unreadable: it is missing, or says nothing that this core0 understands.
         :raises OSError: it cannot be read now; then nothing may be made of that.
         """
         path = os.path.join(self.place(number), RECORD)
         try:
             with open(path, "rb") as file:
                 text = file.read(LARGEST + 1)
+        except FileNotFoundError:
+            # it is the first thing in a folder, and the last that goes
+            if set(os.listdir(self.place(number))) - {RECORD + NEW}:
+                raise Unreadable(f"{path} is missing") from None
+            return None
         except MemoryError as error:
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM), path) from error
         except OSError as error:

@@ -23,27 +23,29 @@ class UnreadableTests(RestartTestCase):
 
     def test_ended(self) -> None:
         """
-        A container whose record is damaged, or of another version, is ended with all that is left of it, and its
+        A container whose record is damaged, of another version, or gone, is ended with all that is left of it, and its
         commands are answered; the others live on.
         """
-        number, garbled, newer = (self.create() for _ in range(3))
-        jobs = [self.dispatch(each, "core.system", sh("sleep 60")) for each in (garbled, newer)]
-        for each in (garbled, newer):
+        number, *others = [self.create() for _ in range(4)]
+        garbled, newer, missing = others
+        jobs = [self.dispatch(each, "core.system", sh("sleep 60")) for each in others]
+        for each in others:
             eventually(lambda each=each: "sleep" in self.inside_sh(each, "ps"), "its job runs")
-        inits = [json.loads(self.record(each).read_text())["init"]["pid"] for each in (garbled, newer)]
+        inits = [json.loads(self.record(each).read_text())["init"]["pid"] for each in others]
         self.daemon.crash()
         text = self.record(newer).read_text()
         self.record(garbled).write_text(text[:50])
         self.record(newer).write_text(json.dumps({**json.loads(text), "version": 2}))
+        self.record(missing).unlink()
         self.daemon.start()
-        for each, job, init in zip((garbled, newer), jobs, inits, strict=True):
+        for each, job, init in zip(others, jobs, inits, strict=True):
             self.assert_gone(self.daemon.result(job), f"container {each}", "gone")
             self.assertFalse(lives(init))
             self.assertFalse(self.record(each).parent.exists())
         self.assertEqual([str(number)], list(self.listed()))
         self.assertEqual("pong", answer_of(self.inside(number, "core.ping")))
         log = self.daemon.output()
-        for each in (garbled, newer):
+        for each in others:
             self.assertIn(f"container {each}, which nothing is known of any more, was ended and removed", log)
 
     def test_not_now(self) -> None:

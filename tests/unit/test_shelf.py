@@ -103,13 +103,27 @@ class ShelfTests(SynchronousTestCase):
 
     def test_never_begun(self) -> None:
         """
-        A folder without a record is removed, and its number is not used again.
+        A folder without a record, or with half of one, is removed, and its number is not used again.
         """
-        (self.folder / "4" / "upper").mkdir(parents=True)
+        (self.folder / "3").mkdir()
+        (self.folder / "4").mkdir()
+        (self.folder / "4" / "container.json.new").write_text("{")
         self.shelf.next_number()
-        self.assertEqual([], self.shelf.find().records)
+        found = self.shelf.find()
+        self.assertEqual(([], [], {}), (found.records, found.corrupt, found.unread))
         self.assertEqual(["last"], os.listdir(self.folder))
         self.assertEqual(6, self.shelf.next_number())
+
+    def test_lost(self) -> None:
+        """
+        Where a record is gone, but something of its container is there, that may live, and is left for who ends it.
+        """
+        place = Path(self.shelf.make(record(4)))
+        (place / "upper").mkdir()
+        (place / "container.json").unlink()
+        found = self.shelf.find()
+        self.assertEqual(([], [4], {}), (found.records, found.corrupt, found.unread))
+        self.assertTrue((place / "upper").exists())
 
     def test_not_now(self) -> None:
         """
