@@ -5,6 +5,8 @@ A container's own files in ``/etc``. What they say is a function of what it has 
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from errno import EACCES, ELOOP, ENOENT, ENOTDIR, ENXIO, EPERM
 from ipaddress import ip_address
 
 import msgspec
@@ -23,6 +25,7 @@ TOLD = "resolver.json"  # in the folder of the container: whom the host asked wh
 RESOLV_CONF, BEHIND = "/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"  # of the host
 MOST_RESOLVERS = 3  # the C library asks no more
 UNCONNECTED = "# this container has no network but its own loopback\n"
+ABSENT = (ENOENT, ENOTDIR, ELOOP, ENXIO, EACCES, EPERM)  # there is no file of the host, or none that anybody could read
 KEPT = ("nameserver", "search", "domain", "options")  # lines of the host's file that mean something in a container
 
 
@@ -43,6 +46,7 @@ class HostResolver(Struct, frozen=True):
         What the files say now.
 
         :param behind: the file with the servers that the resolver at the loopback asks itself.
+        :raises OSError: that cannot be known now.
         """
         own = _read(path)
         names = any(line.startswith("nameserver") for line in _of_host(own))
@@ -51,13 +55,16 @@ class HostResolver(Struct, frozen=True):
     @classmethod
     def told(cls, place: str) -> "HostResolver":
         """
-        Of the host when a container was told about DNS the last time; if that is not known, how it is now.
+        Of the host when a container was told about DNS the last time; if that is not known, how it is now; if that is
+        not known either, nobody, so that the container is told again.
         """
         try:
             with open(os.path.join(place, TOLD), "rb") as file:
                 return msgspec.json.decode(file.read(4 * LARGEST), type=cls)
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-            return cls.look()
+            with suppress(OSError):
+                return cls.look()
+            return cls()
 
     def keep(self, place: str) -> None:
         """
@@ -123,6 +130,8 @@ def _is_loopback(words: list[str]) -> bool:
 def _read(path: str) -> str:
     """
     A text as its lines, whatever editor has written it; empty if there is none.
+
+    :raises OSError: it cannot be read now, which says nothing of what it says.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -130,8 +139,10 @@ def _read(path: str) -> str:
             data = os.read(fd, LARGEST) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
         finally:
             os.close(fd)
-    except OSError:
-        return ""
+    except OSError as error:
+        if error.errno in ABSENT:
+            return ""
+        raise
     text = data.decode("utf-8-sig", "replace").replace("\r\n", "\n")
     return text if text.endswith("\n") or not text else f"{text}\n"
 

@@ -13,6 +13,7 @@ from core0.containers.container import Container
 from core0.containers.etc import HostResolver, resolver_of
 from core0.containers.house import House
 from core0.containers.shelf import Phase
+from core0.errors import NoThread
 from core0.redis.task import Task
 from core0.waiting import pause
 
@@ -34,6 +35,7 @@ class ResolverFollower:
         self._house = house
         self._containers = containers
         self._tell = tell
+        self._unknown = False
         self._task = Task("containers do not follow the /etc/resolv.conf of the host any more")
 
     async def recover(self) -> None:
@@ -63,15 +65,30 @@ class ResolverFollower:
             if not any(each.phase == Phase.LIVE for each in self._containers()):
                 continue
             try:
-                found = await self._house.in_thread(HostResolver.look)
+                found = await self._look()
                 # one that is being written anew is empty for a moment, or half there
-                if found == last:
+                if found is not None and found == last:
                     await self._compare(found)
                 last = found
             except CancelledError:
                 raise
             except Exception:
                 self._log.failure("cannot look at the /etc/resolv.conf of the host", Failure())
+
+    async def _look(self) -> HostResolver | None:
+        """
+        What the host has now; None if that cannot be known, which is told once.
+        """
+        try:
+            found = await self._house.in_thread(HostResolver.look)
+        except (OSError, NoThread) as error:
+            if not self._unknown:
+                text = "cannot look whom the host asks about names: {error}; containers keep what they have until then"
+                self._log.error(text, error=error)
+            self._unknown = True
+            return None
+        self._unknown = False
+        return found
 
     async def _compare(self, found: HostResolver) -> None:
         for place, container in enumerate(self._containers()):

@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from core0.containers import etc
 from core0.network.attached import Attached
+from tests.faults import STORAGE, Fault
 from tests.unit.network import LINK
 
 
@@ -66,6 +67,26 @@ class TextTests(SynchronousTestCase):
         own.unlink()
         own.mkdir()
         self.assertEqual("", etc.HostResolver.look(str(own), str(folder / "none")).beyond)
+
+    def test_not_now(self) -> None:
+        """
+        What cannot be read for now is not taken for none; a container of which nothing is known then is told again.
+        """
+        folder = Path(tempfile.mkdtemp(prefix="core0-etc-"))
+        self.addCleanup(shutil.rmtree, folder)
+        own, behind = folder / "own", folder / "behind"
+        own.write_text("nameserver 127.0.0.53\n")
+        behind.write_text("nameserver 192.0.2.9\n")
+        for error in STORAGE:
+            for failing in (own, behind):
+                fault = Fault(self, os, "open", error, where=lambda path, *_, failing=failing: path == str(failing))
+                self.assertRaises(OSError, etc.HostResolver.look, str(own), str(behind))
+                fault.mend()
+                self.assertEqual(1, fault.failed)
+            fault = Fault(self, os, "open", error, where=lambda path, *_: path == etc.RESOLV_CONF)
+            self.assertEqual(etc.HostResolver(), etc.HostResolver.told(str(folder)))
+            fault.mend()
+            self.assertEqual(1, fault.failed)
 
     def test_resolver(self) -> None:
         """
