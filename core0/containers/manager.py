@@ -81,6 +81,7 @@ class Containers:
         """
         Write new addresses into a container's own files: for one container once at a time.
         """
+        complained = False
         try:
             while True:
                 self._telling[number] = False
@@ -89,8 +90,14 @@ class Containers:
                     return
                 try:
                     await Steps(self._house, container).tell()
-                except BlockingIOError:
-                    # somebody in there looks at the file, and has a time until the kernel lets go of it
+                except (OSError, NoThread) as error:
+                    # a program in there may have a lease on the file, and some time until the kernel lets go of it
+                    if not (complained or isinstance(error, BlockingIOError)):
+                        text = (
+                            "cannot write into the /etc of container {number}: {error}; trying again every {wait:g} s"
+                        )
+                        self._log.error(text, number=number, error=error, wait=UNTOLD)
+                        complained = True
                     await pause(self._house.reactor, UNTOLD)
                     continue
                 await pause(self._house.reactor, TOLD)

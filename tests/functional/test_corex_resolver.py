@@ -105,3 +105,19 @@ class ResolverTests(ConnectedTestCase):
         self.daemon.start()
         self.replace(SECOND + "search example.com\n")
         self.assert_told(SECOND + "search example.com\n", changed)
+
+    def test_removed(self) -> None:
+        """
+        A container whose own files somebody has removed is told of once, however often the host's file changes, and
+        keeps no other from following.
+        """
+        self.replace(FIRST)
+        removed, follower = self.create(port={"8080": 80}), self.create(host_network=True)
+        self.assert_told(FIRST, removed, follower)
+        shutil.rmtree(self.daemon.state / "containers" / str(removed) / "etc")
+        for text in (SECOND, THIRD, FIRST):
+            self.replace(text)
+            self.assert_told(text, follower)
+        log = self.daemon.output()
+        self.assertEqual(1, log.count(f"cannot write into the /etc of container {removed}"), log)
+        self.assertNotIn("something of containers failed", log)
