@@ -25,6 +25,14 @@ _REASONS = {
     ),
     **dict.fromkeys(("bind", "rbind"), "all of it is mounted, with what is mounted below"),
 }
+# what others take behind a comma, alone or with a value; taken for a name it would be another place, and writable
+_OPTIONS = frozenset(
+    {
+        *("ro", "rw", "readonly", "cached", "delegated", "consistent", "consistency", "idmap", "chown", "relabel"),
+        *("bind-propagation", "bind-recursive", "bind-nonrecursive", "nocopy", "volume-nocopy"),
+        *(option.lower() for option in _REASONS),
+    }
+)
 
 
 class MountArguments(Arguments, frozen=True):
@@ -59,9 +67,7 @@ def _split(field: str, target: str | MountArguments) -> tuple[str, bool]:
     if isinstance(target, MountArguments):
         return target.path, bool(target.read_only)
     path, colon, option = target.partition(":")
-    last = path.rpartition(",")[2]
-    if "," in path and (last.lower() in ("ro", "rw", "readonly") or last in _REASONS):
-        # as of docker --mount; taken for a name it would be another place, and writable
+    if any(word.partition("=")[0].lower() in _OPTIONS for word in path.split(",")[1:]):
         text = f'options stand behind a colon; if this is the path, write {{"path": {json_text(path)}}}'
         raise ValueError(f"{field}: {EXPECTED}, got {shown(target)}; {text}")
     if not colon or option in ("ro", "rw"):

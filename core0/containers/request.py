@@ -24,7 +24,7 @@ class Mount(Struct, frozen=True):
         """
         The side of the container, as clients write it.
         """
-        if ":" in self.target:
+        if ":" in self.target or "," in self.target:
             return {"path": self.target, "read_only": self.read_only}
         return f"{self.target}:ro" if self.read_only else self.target
 

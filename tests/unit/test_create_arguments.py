@@ -193,7 +193,10 @@ class CreateTests(SynchronousTestCase):
             self.assertIn(repr(f"/b:{option}"), str(error))
         for option, reason in (("ro,z", "SELinux"), ("RO", "small letters"), ("U", "owners"), ("y", "a colon")):
             self.assertIn(reason, str(self.assertRaises(Refusal, read, plist=PLIST, mount={"/a": f"/b:{option}"})))
-        for option in (",ro", ",rw", ",readonly", ",z", ",ro:rw"):
+        for option in (
+            *(",ro", ",rw", ",readonly", ",z", ",ro:rw", ",RO", ",ro,x", ",readonly=true", ",ro=1", ",relabel=shared"),
+            *(",bind-propagation=rslave", ",consistency=cached", ",cached", ",idmap", ",readonly=true:rw"),
+        ):
             error = self.assertRaises(Refusal, read, plist=PLIST, mount={"/a": f"/b{option}"})
             self.assertIn("behind a colon", str(error))
         self.assertEqual([Mount("/a", "/b,c", True)], read(plist=PLIST, mount={"/a": "/b,c:ro"}).mounts())
@@ -202,7 +205,7 @@ class CreateTests(SynchronousTestCase):
         """
         An object names any path, also one with a colon, and is what ``corex.list`` tells of it.
         """
-        for path in ("/a:b", "/x:ro", "/c,d:ro,z", "/plain"):
+        for path in ("/a:b", "/x:ro", "/c,d:ro,z", "/x,ro", "/plain"):
             for read_only in (False, True):
                 given = {"path": path, "read_only": read_only}
                 request = read(plist=PLIST, mount={"/h": given}).request()
