@@ -4,14 +4,15 @@ Quantities as people write them: bytes with a unit, cores as a share.
 
 import math
 import re
-from decimal import Decimal
+from collections.abc import Mapping
+from fractions import Fraction
 
 from core0.messages import shown
 
 _BYTES = re.compile(r"(?P<number>\d{1,20}(?:\.\d{1,9})?) ?(?P<unit>[kmgtp]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
 _CORES = re.compile(r"(?P<number>\d{1,9}(?:\.\d{1,9})?)(?P<unit>m|%|)", re.ASCII)
-_POWERS = {unit: 1024**power for power, unit in enumerate(("", "k", "m", "g", "t", "p"))}
-_SHARES = {"": 1, "m": 1000, "%": 100}
+_POWERS = {unit: Fraction(1024**power) for power, unit in enumerate(("", "k", "m", "g", "t", "p"))}
+_SHARES = {"": Fraction(1), "m": Fraction(1, 1000), "%": Fraction(1, 100)}
 
 
 def read_bytes(value: int | float | str, least: int, most: int) -> int:
@@ -21,14 +22,8 @@ def read_bytes(value: int | float | str, least: int, most: int) -> int:
     :raises ValueError: it is another one, or not between ``least`` and ``most``.
     """
     expected = f"expected bytes, {least} to {most}, or text with a unit (K, M, G, T, powers of 1024) such as 512M"
-    if isinstance(value, str):
-        found = _BYTES.fullmatch(value)
-        if found is None:
-            raise ValueError(f"{expected}, got {shown(value)}")
-        number = Decimal(found["number"]) * _POWERS[found["unit"].lower()]
-    else:
-        number = Decimal(value)
-    if not least <= number <= most:
+    number = _read(value, _BYTES, _POWERS)
+    if number is None or not least <= number <= most:
         raise ValueError(f"{expected}, got {shown(str(value))}")
     if number != int(number):
         raise ValueError(f"expected a whole number of bytes, got {shown(str(value))}")
@@ -42,16 +37,20 @@ def read_cores(value: float | str, least: float, most: float) -> float:
     :raises ValueError: it is another one, or not between ``least`` and ``most``.
     """
     expected = f"expected cores, {least} to {most}, such as 0.5, or text such as 50% (of one core) or 500m"
-    if isinstance(value, str):
-        found = _CORES.fullmatch(value)
-        if found is None:
-            raise ValueError(f"{expected}, got {shown(value)}")
-        number = float(found["number"]) / _SHARES[found["unit"]]
-    else:
-        number = float(value)
-    if not (math.isfinite(number) and least <= number <= most):
+    number = _read(value, _CORES, _SHARES)
+    if number is None or not least <= float(number) <= most:
         raise ValueError(f"{expected}, got {shown(str(value))}")
-    return number
+    return float(number)
+
+
+def _read(value: float | str, pattern: re.Pattern[str], units: Mapping[str, Fraction]) -> Fraction | None:
+    """
+    A number, exactly, in text times its unit; None for what is none.
+    """
+    if not isinstance(value, str):
+        return None if isinstance(value, float) and not math.isfinite(value) else Fraction(value)
+    found = pattern.fullmatch(value)
+    return None if found is None else Fraction(found["number"]) * units[found["unit"].lower()]
 
 
 def read_count(value: int | float | str, least: int, most: int) -> int:
