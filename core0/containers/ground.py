@@ -25,7 +25,7 @@ class OddImage(ValueError):
     """
     Something cannot be mounted in an image; the text says where, what is there, and what is expected.
 
-    :param own: whether core0 would mount it by itself; else somebody has asked for it.
+    :param own: whether core0 would mount it by itself; else a client has asked for it.
     """
 
     def __init__(self, text: str, own: bool = True) -> None:
@@ -38,7 +38,7 @@ class Target:
     """
     A path at which something will be mounted: a directory, or a ``file``.
 
-    :ivar own: whether core0 mounts it by itself; else somebody has asked for it.
+    :ivar own: whether core0 mounts it by itself; else a client has asked for it.
     :ivar mode: of a directory; 0: as it is.
     """
 

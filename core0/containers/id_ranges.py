@@ -1,5 +1,5 @@
 """
-Ranges of user ids of the host that containers have, one each: which of them are in use, whoever's containers these are.
+Ranges of user ids of the host that containers have, one each: which of them are in use, those of other core0 included.
 """
 
 from collections.abc import Iterable

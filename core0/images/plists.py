@@ -133,7 +133,7 @@ class Plists:
 
     def _read(self, source: Source, file: BinaryIO, identity: Sequence[int] = ()) -> Recipe:
         """
-        :param identity: of a file that somebody may write to.
+        :param identity: of a file that others may write to.
         :returns: with the same file if that is an archive; it is closed otherwise.
         """
         with ExitStack() as stack:

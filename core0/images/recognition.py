@@ -1,5 +1,5 @@
 """
-What a file is that somebody gives for a root file system, whatever its name says.
+What a file is that is given for a root file system, whatever its name says.
 """
 
 import io

@@ -53,7 +53,7 @@ class Store:
 
     def _ensure_folders(self) -> None:
         """
-        Make them anew if somebody has removed them.
+        Make them anew if they were removed.
         """
         contents = os.path.join(self.folder, CONTENTS)
         try:
