@@ -34,11 +34,14 @@ _NEW_NAMESPACES = (0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0
 
 # unix, inet, inet6, netlink. The others are seldom used and often broken; vsock reaches past all namespaces to the
 # machine below this one, alg is the kernel's cryptography, packet forges whatever neighbours on a bridge believe.
-_INET6 = 10
-_FAMILIES = (1, 2, _INET6, 16)
+_INET, _INET6 = 2, 10
+_FAMILIES = (1, _INET, _INET6, 16)
 _LAST_FAMILY = max(_FAMILIES)
-# Raw ones of inet are for ping. Those of inet6 could play the router, and the neighbour.
-_TYPES, _RAW, _ALL_TYPES = (1, 2, 5), 3, 0xF  # stream, datagram, sequenced packets
+# stream, datagram, sequenced packets
+_TYPES, _RAW, _ALL_TYPES = (1, 2, 5), 3, 0xF
+# Raw ones of inet are for ping; those of inet6 could play the router, and the neighbour. Of type 10 of inet the kernel
+# makes a packet socket.
+_OF_FAMILY = {_INET: (*_TYPES, _RAW), _INET6: _TYPES}
 
 # Linux, 32-bit Linux, with and without addresses that are always the same (gdb, setarch -R), and the question which
 _PERSONALITIES = (0x0, 0x8, 0x40000, 0x40008, 0x20000, 0x20008, 0xFFFFFFFF)
@@ -81,11 +84,12 @@ def _clone() -> Iterator[dict[str, Any]]:
 
 def _socket() -> Iterator[dict[str, Any]]:
     for family in range(_LAST_FAMILY + 1):
-        if family != _INET6:
+        if family not in _OF_FAMILY:
             yield _rule("socket", ALLOW if family in _FAMILIES else EAFNOSUPPORT, 0, _MASKED, _LOW, family)
-    for kind in (*_TYPES, _RAW):
-        both = _argument(0, _MASKED, _LOW, _INET6), _argument(1, _MASKED, _ALL_TYPES, kind)
-        yield _told("socket", EPERM if kind == _RAW else ALLOW, *both)
+    for family, allowed in _OF_FAMILY.items():
+        for kind in range(_ALL_TYPES + 1):
+            both = _argument(0, _MASKED, _LOW, family), _argument(1, _MASKED, _ALL_TYPES, kind)
+            yield _told("socket", ALLOW if kind in allowed else EPERM, *both)
     # with the upper half not empty as well: they are refused, whatever the lower half says
     yield _rule("socket", EAFNOSUPPORT, 0, "SCMP_CMP_GT", _LAST_FAMILY, 0)
 

@@ -40,6 +40,8 @@ OTHERWISE = {
     "clone3": ENOSYS,
     "remove init": EBUSY,
 }
+# a hundred times the family of a socket, and its type
+SOCKETS = {101, 102, 105, 201, 202, 203, 205, 1001, 1002, 1005, 1602, 1603}
 # the same again, where cgroups have other names, or the kernel is built without something
 NOT_THERE = dict.fromkeys(("mkdir in cgroup", "release_agent", "pids.max", "cgroup.procs", "core_pattern"), ENOENT)
 HARMLESS = {f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty", "pts/ptmx")}
@@ -159,6 +161,17 @@ class KernelTests(ConfinementCase):
         found = self.probed(self.number, "doors")
         self.assert_all_refused(found, also={**dict.fromkeys(found, ENOSYS), "32-bit vsock": EAFNOSUPPORT})
         self.assertEqual(os.uname().machine == "x86_64", bool(found))
+
+    def test_sockets(self) -> None:
+        """
+        Of all families, types and protocols, by each way into the kernel, only streams, datagrams and what is for ping
+        can be had: no packet socket under another name, no raw one of IPv6.
+        """
+        found = self.probed(self.number, "sockets")
+        self.assertEqual(set(), set(found.values()) - SOCKETS, found)
+        self.assertLessEqual({"native:1:1:0", "native:2:1:0", "native:2:3:1", "native:10:2:17"}, found.keys())
+        if os.uname().machine == "x86_64":
+            self.assertIn("32-bit:2:1:6", found)
 
     def test_files_of_the_kernel(self) -> None:
         """

@@ -203,6 +203,60 @@ static void other_doors(void) {
 static void other_doors(void) {}
 #endif
 
+/* tells what a socket is that could be had: its family and type, as one number */
+static void had(const char *door, int family, int type, int protocol, long fd) {
+    int domain = 0, kind = 0;
+    socklen_t size = sizeof domain;
+    if (fd < 0) return;
+    getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size);
+    getsockopt(fd, SOL_SOCKET, SO_TYPE, &kind, &size);
+    printf("%s:%d:%d:%d %d\n", door, family, type, protocol, 100 * domain + kind);
+    fflush(stdout);
+    close(fd);
+}
+
+static long by_door(int door, long family, long type, long protocol) {
+    if (door == 0) return syscall(SYS_socket, family, type, protocol);
+#ifdef __x86_64__
+    if (door == 1) return syscall(0x40000000 | SYS_socket, family, type, protocol);
+    long result;
+    if (door == 2) {
+        __asm__ volatile("int $0x80" : "=a"(result) : "a"(359), "b"(family), "c"(type), "d"(protocol) : "memory");
+        return result;
+    }
+    static unsigned *words; /* where a 32-bit call can point to */
+    if (!words) words = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+    words[0] = family, words[1] = type, words[2] = protocol;
+    __asm__ volatile("int $0x80" : "=a"(result) : "a"(102), "b"(1), "c"(words) : "memory");
+    return result;
+#else
+    return -1;
+#endif
+}
+
+/* each family, type and protocol, by each way into the kernel; with bits set in what it does not look at */
+static void all_sockets(void) {
+    const char *doors[] = {"native", "x32", "32-bit", "socketcall"};
+    const int protocols[] = {0, 1, 6, 17, 58, 255, 0x0300};
+    for (int door = 0; door < 4; door++)
+        for (int family = 0; family < 48; family++) {
+            int status;
+            pid_t pid = fork(); /* it may be killed for it */
+            if (pid) {
+                waitpid(pid, &status, 0);
+                continue;
+            }
+            for (int type = 0; type < 32; type++)
+                for (int each = 0; each < 7; each++) {
+                    int kind = type < 16 ? type : (type - 16) | SOCK_CLOEXEC | SOCK_NONBLOCK;
+                    long upper = door < 2 && each % 2 ? 0x100000000 : 0;
+                    had(doors[door], family, kind, protocols[each],
+                        by_door(door, family, upper | kind, protocols[each]));
+                }
+            _exit(0);
+        }
+}
+
 static int open_for_writing(const char *path, const struct stat *found, int kind, struct FTW *place) {
     (void)place;
     if (kind == FTW_F && !S_ISLNK(found->st_mode)) {
@@ -293,6 +347,7 @@ int main(int count, char **words) {
     else if (!strcmp(what, "trace")) trace(words[2]);
     else if (!strcmp(what, "kernel")) ask_kernel();
     else if (!strcmp(what, "doors")) other_doors();
+    else if (!strcmp(what, "sockets")) all_sockets();
     else if (!strcmp(what, "writable")) for (int i = 2; i < count; i++) nftw(words[i], open_for_writing, 32, FTW_PHYS);
     else if (!strcmp(what, "path")) tell("path", reach(words[2], strlen(words[2]) + 1));
     else if (!strcmp(what, "abstract")) reach_abstract(words[2]);
