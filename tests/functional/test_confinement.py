@@ -192,7 +192,11 @@ class KernelTests(ConfinementCase):
         A job starts in a directory of its container whatever leads there: what its CoreX has open of the host is none,
         nor are programs run from there.
         """
-        paths = [f"/proc/self/fd/{fd}" for fd in range(16)]
+        # a symlink by the name that the folder has on the host
+        corex = f"{self.daemon.run}/corex"
+        self.inside_sh(self.number, f"mkdir -p {corex} && ln -s /proc/self/fd/3 {corex}/sock")
+        self.assertEqual(f"{corex}/sock", os.readlink(f"/proc/{self.corex_of(self.number)}/fd/3"))
+        paths = [f"{corex}/sock", *(f"/proc/self/fd/{fd}" for fd in range(16))]
         self.inside_sh(self.number, "for fd in $(seq 0 15); do ln -s /proc/self/fd/$fd /data/to-$fd; done")
         paths += [f"/data/to-{fd}" for fd in range(16)]
         paths += ["proc/self/fd/3", "/proc/thread-self/fd/3", "/proc/self/task/../fd/3/.", "/proc/self/fd/3/.."]
