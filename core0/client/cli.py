@@ -107,8 +107,17 @@ def fail(text: str, codes: list[int], code: int = 1) -> None:
     """
     Say why, and have the exit status say so.
     """
-    click.echo(f"corectl: {text}", err=True)
+    tell(text)
     codes.append(code)
+
+
+def tell(text: str) -> None:
+    """
+    Say something on stderr. Some of it may come from a container: it shall not steer the terminal.
+    """
+    from core0.log_text import escaped
+
+    click.echo(f"corectl: {escaped(text)}", err=True)
 
 
 def leave(code: int) -> NoReturn:
@@ -151,7 +160,7 @@ def _answered(result: "Result", show: Callable[[Any], object] | None) -> int:
 
     why = reason(result)
     if result.state != "SUCCESS":
-        click.echo(f"corectl: {why or result.data or result.state}", err=True)
+        tell(why or result.data or result.state)
     elif show is None:
         click.echo(result.data)
     else:
@@ -353,7 +362,7 @@ def result(id: str, timeout: float, raw: bool) -> None:
         if found is None and timeout > 0:
             found = await client.wait(id, timeout)
         if found is None:
-            click.echo(f"corectl: no result of {id}: it has not ended, or too long ago", err=True)
+            tell(f"no result of {id}: it has not ended, or too long ago")
             return 1
         return _print_result(found) if raw else show_all(found, screen())
 

@@ -12,6 +12,7 @@ from msgspec import UNSET, UnsetType
 from twisted.internet.interfaces import IReactorTime
 
 from core0.client.client import Batch, is_last, output_bytes
+from core0.log_text import escaped
 from core0.messages import Level, Record, Result
 
 KEEP = 1 << 20  # bytes; what a result has of a stream, unless it is configured otherwise
@@ -44,7 +45,7 @@ class Screen:
         """
         Write a line to descriptor 2.
         """
-        self.write(2, text.encode("utf-8", "replace") + b"\n")
+        self.write(2, escaped(text).encode("utf-8", "replace") + b"\n")
         self.flush()
 
     def flush(self) -> None:
@@ -222,7 +223,9 @@ class Live:
         if self._is_output(record):
             self._echoes[Level(record.message.level)].show(record)
         elif record.message.level in SHOWN:
-            self._screen.say(record.message.message)
+            # of the program itself: as it is, like its output
+            self._screen.write(2, record.message.message.encode("utf-8", "replace") + b"\n")
+            self._screen.flush()
 
     def finish(self, result: Result) -> bool:
         """

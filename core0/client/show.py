@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from core0.log_text import escaped
+
 MOST_PORTS = 12  # of a container that are printed; a range may be of a thousand
 WIDE = 10_000  # columns, where there is no terminal to fit into
 KIB = 1024
@@ -45,7 +47,8 @@ def text(value: Any) -> str:
         return " ".join(f"{key}={text(each)}" for key, each in value.items())
     if isinstance(value, float):
         return f"{value:.6g}"
-    return "" if value is None else " ".join(str(value).split())
+    # of a container, perhaps: it shall not steer the terminal
+    return "" if value is None else escaped(" ".join(str(value).split()))
 
 
 def percent(value: Any) -> str:

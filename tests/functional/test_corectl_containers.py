@@ -94,6 +94,22 @@ class CorectlContainerTests(ContainerTestCase):
         self.assert_done(self.corectl("container", "terminate", number))
         self.assertEqual({}, self.listed())
 
+    def test_escapes(self) -> None:
+        """
+        Text of a container does not steer the terminal: not what it says of itself, nor what runs in there.
+        """
+        number = self.made()
+        self.inside_sh(int(number), r"printf 'ID=\033[5mx\n' > /etc/os-release")
+        done = self.corectl("info", "--container", number, "os")
+        self.assertIn(r"\x1b[5mx", done.stdout)
+        id = self.corectl("run", "--container", number, "--detach", "--", "sh", "-c", "sleep 600 #\x1b").stdout.strip()
+        eventually(lambda: id in self.corectl("ps", "--container", number).stdout, "it runs")
+        shown = self.corectl("ps", "--container", number).stdout
+        self.assertIn(r"sleep 600 #\x1b", shown)
+        failed = self.corectl("run", "--container", number, "--", "/etc/os-release\x9b")
+        for text in (done.stdout, shown, failed.stdout, failed.stderr):
+            self.assertNotRegex(text, "[\x1b\x9b]")
+
     def test_options(self) -> None:
         """
         A container is made as the options say; paths are those of the folder that corectl is in.
