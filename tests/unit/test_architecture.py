@@ -57,7 +57,7 @@ ROOMS = (
     ("messages", "text_files"),
     ("odd_json", "errors"),
 )
-OF_CLIENT = {"messages", "errors", "waiting", "config", "redis", "reading", "images", "network"}
+OF_CLIENT = {"messages", "errors", "waiting", "config", "redis", "reading", "images", "network", "log_text"}
 OF_REACTOR = {"core0.service", "core0.corex", "core0.client.cli"}
 SYNCHRONOUS, ASYNCHRONOUS = "twisted.trial.unittest.SynchronousTestCase", "twisted.trial.unittest.TestCase"
 SKIPS = {"SkipTest", "skip", "skipIf", "skipUnless", "skipif", "missing"}
