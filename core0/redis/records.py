@@ -46,6 +46,7 @@ class RecordWriter(Writer):
         self._live = Windows(self._backlog, life)
         self._clogged: set[str] = set()
         self._sizes: dict[str, int] = {}
+        self._under_way: dict[str, int] = {}  # bytes of live output that is being written
         self._log_bytes = 0
         self._flushed = clock.seconds()
         self._over: list[str] = []
@@ -100,10 +101,13 @@ class RecordWriter(Writer):
         Whether more live output of a job waits to be written, or to be read, than should.
         """
         now = self._clock.seconds()
-        if self._bytes > MAX_BYTES // 2 or self._sizes.get(job, 0) > CLOG_BYTES:
-            return job in self._sizes and now - self._flushed < READER
-        backlog = self._live.find(job) if job in self._clogged else None
-        return backlog is not None and backlog.clogged(now)
+        backlog = self._live.find(job)
+        waits = self._sizes.get(job, 0) + self._under_way.get(job, 0)
+        # together: what is in the list before it has all come would give way to what comes
+        much = waits + (backlog.unread(now) if backlog is not None else 0) > CLOG_BYTES
+        if waits and (much or self._bytes > MAX_BYTES // 2):
+            return now - self._flushed < READER
+        return job in self._clogged and backlog is not None and backlog.clogged(now)
 
     def sample(self, job: str, fields: Mapping[str, Any], life: float) -> None:
         """
@@ -133,7 +137,7 @@ class RecordWriter(Writer):
         dropped, self._dropped = self._dropped, 0
         count, self._count, self._bytes = self._count, 0, 0
         self._logs, self._streams, self._samples = [], {}, []
-        self._sizes, self._log_bytes = {}, 0
+        self._under_way, self._sizes, self._log_bytes = self._sizes, {}, 0
         over, self._over = self._over, []
         if dropped:
             logs.append(self.tell_dropped(dropped, "Redis"))
@@ -159,6 +163,8 @@ class RecordWriter(Writer):
             self._dropped += dropped + count - again
             self._bell.ring()
             raise
+        finally:
+            self._under_way = {}
         self._flushed = self._clock.seconds()
         self._forget(over)
 
@@ -183,6 +189,8 @@ class RecordWriter(Writer):
     def _looked(self, listed: int, job: str, added: int, kept: int) -> None:
         now = self._clock.seconds()
         backlog = self._live.find(job)
+        if added:
+            self._under_way.pop(job, None)
         if backlog is not None:
             backlog.seen(listed, added, kept, now)
         if backlog is not None and backlog.clogged(now):

@@ -119,11 +119,11 @@ class Backlog:
     :param window: of the list.
     """
 
-    __slots__ = ("_large", "_listed", "_moved", "_read", "_since", "_window")
+    __slots__ = ("_large", "_listed", "_moved", "_read", "_since", "_unread", "_window")
 
     def __init__(self, window: Window, now: float, *, read: bool = False) -> None:
         self._window = window
-        self._listed = 0
+        self._listed = self._unread = 0
         self._large = False
         self._read = read
         self._moved = self._since = now
@@ -149,11 +149,20 @@ class Backlog:
         if not self._large:
             self._since = now
         self._listed = listed
-        self._large = listed > CLOG or self._window.newest(listed) > CLOG_BYTES
+        self._unread = self._window.newest(listed)
+        self._large = listed > CLOG or self._unread > CLOG_BYTES
 
     def clogged(self, now: float) -> bool:
         """
         Whether it is worth waiting until it is less.
         """
-        patience = READER if self._read else NOBODY
-        return self._large and now - max(self._moved, self._since) < patience
+        return self._large and self._patient(now)
+
+    def _patient(self, now: float) -> bool:
+        return now - max(self._moved, self._since) < (READER if self._read else NOBODY)
+
+    def unread(self, now: float) -> int:
+        """
+        Bytes that its reader may still come for.
+        """
+        return self._unread if not self._large or self._patient(now) else 0

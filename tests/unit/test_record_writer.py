@@ -2,6 +2,8 @@
 Records on their way to a server that is slow, or away.
 """
 
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -103,6 +105,32 @@ class RecordWriterTests(SynchronousTestCase):
         del self.server.lists["stream:a"][:2]
         self.clock.pump([FLUSH] * 3)
         self.assertFalse(self.writer.clogged("a"))
+
+    def test_slow(self) -> None:
+        """
+        Nothing is lost between a program, a server and a reader each of which is slower than the one before: what waits
+        to be written, what is being written and what waits to be read are bounded together.
+        """
+        command, replies = self.server.command, deque[Callable[[], object]]()
+
+        def slow(*words: Any) -> "Deferred[Any]":
+            deferred: Deferred[Any] = Deferred()
+            replies.append(lambda: command(*words).chainDeferred(deferred))
+            return deferred
+
+        self.server.command = slow  # type: ignore[method-assign] # it answers when the test says so
+        printed, read, size = 0, list[bytes](), 100 << 10
+        for turn in range(2000):
+            while not self.writer.clogged("a") and printed < 1000:
+                self.writer.stream("a", b"%08d" % printed + bytes(size), False)
+                printed += 1
+            self.clock.advance(FLUSH)
+            if turn % 4 == 0 and replies:
+                replies.popleft()()
+            if turn % 8 == 0 and (listed := self.server.lists.get("stream:a")):
+                read.append(listed.pop(0))
+        self.assertGreater(printed, 100)
+        self.assertEqual(list(range(len(read))), [int(piece[:8]) for piece in read])
 
     def test_server_away(self) -> None:
         """
