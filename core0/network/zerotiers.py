@@ -201,7 +201,7 @@ class _Member:
     async def _start(self, program: str) -> None:
         try:
             # to its end: a thread is not stopped, and would make it after it has been removed
-            await to_the_end(self._in_thread(lambda: os.makedirs(self._home, mode=0o700, exist_ok=True)))
+            await to_the_end(self._in_thread(_make, self._home))
         except OSError as error:
             raise NotServed(f"cannot make {self._home}: {error.strerror}") from error
         await self._helper.start(arguments(program, self._home))
@@ -268,6 +268,17 @@ class _Member:
         self._task.stop()
         await self._helper.stop()
         await self._in_thread(_clear, self._home)
+
+
+def _make(home: str) -> None:
+    """
+    Make the folder, but not the one that it is in: that of a container that has gone meanwhile stays away.
+    """
+    try:
+        os.mkdir(home, 0o700)
+    except FileExistsError:
+        if not os.path.isdir(home):
+            raise
 
 
 def _clear(home: str) -> None:

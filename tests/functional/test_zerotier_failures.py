@@ -161,6 +161,11 @@ class FailureTests(StandInCase):
         self.assertIn(f"cannot make {self.home()}: ", str(error))
         self.assertEqual("in the way", self.home().read_text())
         self.home().unlink()
+        container, network, namespace, _ = self.place()
+        home = self.home() / "gone" / "zerotier"
+        error = await self.failing(self.zerotiers.join(container, network, namespace, str(home)), NotServed)
+        self.assertIn(f"cannot make {home}: ", str(error))
+        self.assertFalse(self.home().exists(), "the folder of a container that is gone is not made anew")
 
     async def test_cancelled(self) -> None:
         """
