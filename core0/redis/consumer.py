@@ -271,7 +271,7 @@ class Consumer:
         return (self._lease.holder, LIFE, self._lease.renewal()) if self._lease is not None else ("", 0, 0)
 
 
-_TOO_LARGE = re.compile(rb"\0(\d+) (\d+)\n")
+_TOO_LARGE = re.compile(rb"\0([0-9]{1,20}) ([0-9]{1,20})\n")
 
 
 def _entries(words: Sequence[bytes]) -> list[Entry]:
@@ -279,7 +279,12 @@ def _entries(words: Sequence[bytes]) -> list[Entry]:
 
 
 def _entry(seq: int, payload: bytes) -> Entry:
-    head = _TOO_LARGE.match(payload) if payload.startswith(b"\0") else None
+    """
+    What the scripts keep of a payload, read. Anything else is as it is: clients may have written it, or an older core0.
+    """
+    if payload.startswith(b"\0\0"):
+        return Entry(seq, payload[1:])
+    head = _TOO_LARGE.match(payload)
     if head is None:
         return Entry(seq, payload)
     size, largest = map(int, head.groups())

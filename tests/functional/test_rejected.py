@@ -85,6 +85,20 @@ class RejectedTests(RejectingCase):
             self.assertEqual((None, payload), (entry["id"], entry["payload"]))
             self.assertRegex(entry["reason"], "^(not JSON in UTF-8|command): .")
 
+    def test_own_mark(self) -> None:
+        """
+        What looks like core0's own mark of a payload that is too large is a payload like others, whatever it says.
+        """
+        for payload in (
+            '\0009999 8192\n{"id": "b", "command": "core.ping"}',
+            f"\0{'9' * 5000} 8192\n",
+            f"\0{'9' * 21} {'9' * 21}\n",
+            "\0\0009999 8192\n",
+        ):
+            entry = self.rejected(payload)
+            self.assertEqual((None, payload[:4096]), (entry["id"], entry["payload"]))
+            self.assertRegex(entry["reason"], "^not JSON in UTF-8: .")
+
     def test_no_utf8(self) -> None:
         """
         Bytes that are no UTF-8 are shown with replacement characters.

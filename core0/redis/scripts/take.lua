@@ -4,7 +4,8 @@
 --   how many at most, bytes at most, bytes of the largest payload
 -- Error HELD: another one holds the lease.
 -- Returns: how many are left in the queues, how many queues are no lists, then number and payload of each that was taken;
---   of one that is too large a NUL, its size, the largest size, a newline, and its first 4 KiB.
+--   of one that is too large a NUL, its size, the largest size, a newline, and its first 4 KiB; of one that begins with a NUL
+--   another NUL and all of it.
 local unfinished, clock, lease = KEYS[1], KEYS[2], KEYS[3]
 local holder, life, renew = ARGV[1], ARGV[2], ARGV[3]
 local most, room, largest = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])

@@ -19,9 +19,12 @@ local function next_number(clock)
     return math.max(time[1] * 1000000 + time[2], tonumber(redis.call('GET', clock) or '0') + 1)
 end
 
--- what is too large stays in the server but for how it begins: that may have the id under which it is refused
+-- what is too large stays in the server but for how it begins: that may have the id under which it is refused; a payload
+-- that begins with a NUL itself gets another one before it, so that none looks like this
 local function kept(payload, largest)
-    if #payload <= largest then return payload end
-    return '\0' .. #payload .. ' ' .. largest .. '\n' .. string.sub(payload, 1, 4096)
+    if #payload > largest then
+        return '\0' .. #payload .. ' ' .. largest .. '\n' .. string.sub(payload, 1, 4096)
+    end
+    if string.byte(payload, 1) == 0 then return '\0' .. payload end
+    return payload
 end
-
