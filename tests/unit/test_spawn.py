@@ -234,8 +234,8 @@ class SpawnTests(TestCase):
         before = resource.getrlimit(resource.RLIMIT_NOFILE)
         umask = os.umask(0o077)
         self.addCleanup(os.umask, umask)
-        self.surroundings = Surroundings(files=(99, before[1]))
-        self.assertEqual("99 0022\n", await self.shell("echo $(ulimit -n) $(umask)"))
+        self.surroundings = Surroundings(files=(999, before[1]))  # more than are open here: see test_pipes
+        self.assertEqual("999 0022\n", await self.shell("echo $(ulimit -n) $(umask)"))
         self.assertEqual(before, resource.getrlimit(resource.RLIMIT_NOFILE))
         self.assertEqual(0o077, os.umask(0o077))
 
