@@ -19,6 +19,8 @@ class Signals:
         self.reactor = reactor
         self._count = 0
         self.handler = handler
+        # one that comes just before the reactor waits would be heard only when something else happens
+        signal.set_wakeup_fd(reactor.waker.o, warn_on_full_buffer=False)
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._signalled)
