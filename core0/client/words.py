@@ -51,7 +51,7 @@ _FIELDS = re.compile(r"(queue|max_time|max_restart|tags|id)(?=[:\[])")
 
 def ours(text: str, command: str) -> str:
     """
-    A reason of core0's as it is told to somebody who has used corectl.
+    A reason of core0's as it is told to users of corectl.
 
     :param command: what was sent.
     """

@@ -51,7 +51,7 @@ class Lease:
         """
         Hold it from now on.
 
-        :raises ReplyError: somebody else has it.
+        :raises ReplyError: another one has it.
         """
         await link.once(connection, LEASE, (self.key,), (self.holder, LIFE, 1))
 

@@ -370,7 +370,7 @@ class Ledger(Writer):
 
     async def _is_another(self, connection: Connection) -> bool:
         """
-        Whether this server may not have been told all answers. What somebody has removed from the same one stays away.
+        Whether this server may not have been told all answers. What was removed from the same one stays away.
         """
         try:
             told = fields(await connection.command("INFO", "server")).get("run_id", "")

@@ -252,7 +252,7 @@ class EmbeddedServer:
 
     async def _reopen(self, path: str) -> None:
         """
-        Listen again at a path that somebody has taken away.
+        Listen again at a path that was removed.
         """
         try:
             await self._close_port()

@@ -111,7 +111,7 @@ class Windows(Generic[W]):
 
 class Backlog:
     """
-    What of a list that somebody takes records from is still there.
+    What of a list that is read is still there.
 
     Whoever fills it waits while it is ``clogged``: some seconds for a reader that has never come, longer for one that
     was there.
