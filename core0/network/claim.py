@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 from core0.errors import AlreadyRunning, Core0Error
 from core0.lock import Lock
+from core0.network.abstract_names import owner
 
 FOLDER = "/run"  # where no user but root can take it away from core0
 NAME = "\0core0-networks"
@@ -80,8 +81,8 @@ class Claim:
             pid, uid = _holder()
             if uid == os.geteuid() or not uid:
                 raise AlreadyRunning(f"core0 runs already: pid {pid or 'of another namespace'}") from error
-            text = "process {pid} of user {uid} has taken the name that core0 tells others by that it is here"
-            self._log.warn(text, pid=pid, uid=uid)
+            text = "user {uid} (pid {pid}) has taken the name that core0 tells others by that it is here"
+            self._log.warn(text, pid=pid or "unknown", uid=uid)
         else:
             self._name = name
 
@@ -99,16 +100,23 @@ class Claim:
 
 def _holder() -> tuple[int, int]:
     """
-    Pid and uid of whoever has the name; 0 and 0 if that is not to be known.
+    Pid and uid of whoever has the name; a pid of 0 if that is not to be known, root if the user is not.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as other:
         try:
             other.connect(NAME)
             found = other.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         except OSError:
-            return 0, 0
+            return 0, _owner()  # it does not listen, or takes no more connections
         pid, uid, _ = _CREDENTIALS.unpack(found)
         return pid, uid
+
+
+def _owner() -> int:
+    try:
+        return owner(NAME.encode()) or 0
+    except OSError:
+        return 0
 
 
 def path() -> str:

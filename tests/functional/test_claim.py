@@ -22,12 +22,17 @@ for line in sys.stdin:
         answer = f"NotOurs: {error}"
     print(answer, flush=True)
 """
+# its argument is how many may connect to it: none if it is empty, else one more than that
 SQUAT = """
 import os, socket, sys
 os.setuid(65534)
 name = socket.socket(socket.AF_UNIX)
 name.bind("\\0core0-networks")
-name.listen()
+if sys.argv[1]:
+    name.listen(int(sys.argv[1]))
+full = socket.socket(socket.AF_UNIX)
+if sys.argv[1] == "0":
+    full.connect("\\0core0-networks")
 print("taken", flush=True)
 sys.stdin.read()
 """
@@ -123,9 +128,24 @@ class ClaimTests(SynchronousTestCase):
         """
         No ordinary user keeps core0 from it.
         """
+        self.assert_not_kept("9")
+
+    def test_other_user_silent(self) -> None:
+        """
+        Nor does one that does not listen there, or takes no connection.
+        """
+        self.assert_not_kept("")
+        self.assert_not_kept("0")
+
+    def assert_not_kept(self, backlog: str) -> None:
+        """
+        The claim is had all the same, by one core0 at a time.
+        """
         self.ask(self.first, "mine.drop()")
-        squatter = self.beside("", script=SQUAT)
-        assert squatter.stdout is not None
+        squatter = self.beside(backlog, script=SQUAT)
+        assert squatter.stdin is not None and squatter.stdout is not None
         self.assertEqual("taken\n", squatter.stdout.readline())
         self.assertEqual("None", self.ask(self.first, "mine.take()"))
         self.assertIn("NotOurs", self.ask(self.beside("/second"), "mine.take()"))
+        squatter.stdin.close()
+        squatter.wait()
