@@ -89,8 +89,8 @@ def choose_ports(home: str, *, anew: bool) -> None:
     told = _local(path)
     settings = told.get("settings")
     settings = settings if isinstance(settings, dict) else {}
-    had = {settings.get(name) for name in PORTS}
-    if not anew and len(had) == len(PORTS) and all(type(port) is int and 0 < port <= 65535 for port in had):
+    had = {port for name in PORTS if type(port := settings.get(name)) is int and 0 < port <= 65535}
+    if not anew and len(had) == len(PORTS):
         return
     free = [port for port in range(FIRST_PORT, LAST_PORT + 1) if port not in had]
     chosen = dict(zip(PORTS, random.SystemRandom().sample(free, len(PORTS)), strict=True))

@@ -3,6 +3,8 @@ What a ``zerotier-one`` is asked, and what is made of its answers.
 """
 
 import json
+import os
+import tempfile
 from typing import Any
 
 from hypothesis import given
@@ -11,11 +13,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from core0.network.helper import NotServed
 from core0.network.zerotier import (
+    LOCAL,
+    PORTS,
     Membership,
     Node,
     absent,
     arguments,
     body_of,
+    choose_ports,
     described,
     listeners,
     membership_of,
@@ -207,3 +212,40 @@ class HttpTests(SynchronousTestCase):
         """
         shown = described(NETWORK, Node("89e92ceee5"), Membership(NETWORK, "OK", ("10.0.0.1/8",), "zt0"))
         self.assertEqual(shown, json.loads(json.dumps(shown)))
+
+
+class PortsTests(SynchronousTestCase):
+    """
+    The ports that it is told to use.
+    """
+
+    def told(self, before: Any) -> Any:
+        """
+        What its file says once they are chosen.
+        """
+        with tempfile.TemporaryDirectory() as home:
+            path = os.path.join(home, LOCAL)
+            with open(path, "w", encoding="utf-8") as file:
+                json.dump(before, file)
+            choose_ports(home, anew=False)
+            with open(path, encoding="utf-8") as file:
+                return json.load(file)
+
+    def test_kept(self) -> None:
+        """
+        Those that it has had stay.
+        """
+        before = {"settings": dict(zip(PORTS, (20001, 20002, 20003), strict=True))}
+        self.assertEqual(before, self.told(before))
+
+    def test_odd(self) -> None:
+        """
+        Whatever is none is replaced, and what else the file says stays.
+        """
+        odd: Any
+        for odd in ([], {}, "20001", 1.5, True, None, 0, 65536, 20002):
+            settings = {**dict(zip(PORTS, (odd, 20002, 20003), strict=True)), "softwareUpdate": "disable"}
+            found = self.told({"settings": settings})["settings"]
+            self.assertEqual("disable", found["softwareUpdate"])
+            self.assertEqual(3, len({found[name] for name in PORTS}), odd)
+            self.assertTrue(all(20_000 <= found[name] <= 32_767 for name in PORTS), found)
