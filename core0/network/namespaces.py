@@ -30,7 +30,7 @@ def within(namespace: int, work: Callable[[], None]) -> None:
     Do something there, and wait for it.
 
     :param namespace: a descriptor.
-    :raises NotTaken: it cannot be entered.
+    :raises NotTaken: it cannot be entered, or there is no thread to be had.
     """
     raised: list[BaseException] = []
 
@@ -42,7 +42,10 @@ def within(namespace: int, work: Callable[[], None]) -> None:
             raised.append(error)
 
     thread = threading.Thread(target=there, name="core0-inside")
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise NotTaken(f"cannot enter the network of the container: {error}") from error
     thread.join()
     if raised:
         raise raised[0]
