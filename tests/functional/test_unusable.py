@@ -181,7 +181,8 @@ class UnusableTests(SynchronousTestCase):
         """
         A node of a cluster.
         """
-        port = self.spare("--cluster-enabled", "yes")
+        # of itself it would take a port for other nodes that is higher by 10,000, and may not be one
+        port = self.spare("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
         self.assert_told(f"redis://127.0.0.1:{port}", "is a node of a cluster; core0 needs a single server")
 
     def test_replica(self) -> None:
