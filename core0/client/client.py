@@ -10,9 +10,9 @@ from uuid import uuid4
 
 import msgspec
 from msgspec import UNSET, Raw
-from twisted.internet.defer import TimeoutError
+from twisted.internet.defer import CancelledError, TimeoutError
 
-from core0.client.errors import NoAnswer, Rejected, ServerError
+from core0.client.errors import NoAnswer, Rejected, ServerError, TakenBack
 from core0.client.pool import Pool
 from core0.errors import Refusal
 from core0.messages import MAX_SHOWN, Command, Record, Rejection, Result, decode_result, encode, usable_id
@@ -202,9 +202,16 @@ class Client:
         As :meth:`send`, a command that is written already.
 
         :param chosen: whether the id may stand for something else.
+        :raises TakenBack: this was cancelled when the command was in its queue already; it is there no more.
         """
         sent = await self.prepare(Sent(id, payload, chosen))
-        await self.push(payload)
+        try:
+            await self.push(payload)
+        except CancelledError as error:
+            # the reply may be all that was missing
+            if await self.take_back(sent):
+                raise TakenBack(f"core0 had not taken {id}, and will not: it was taken back") from error
+            raise
         return sent
 
     async def prepare(self, sent: Sent) -> Sent:

@@ -2,6 +2,8 @@
 What a client of core0 has to expect.
 """
 
+from twisted.internet.defer import CancelledError
+
 from core0.errors import Core0Error
 
 
@@ -21,6 +23,12 @@ class NoAnswer(Core0Error):
     def __init__(self, text: str, *, taken_back: bool = False) -> None:
         super().__init__(text)
         self.taken_back = taken_back
+
+
+class TakenBack(CancelledError):
+    """
+    Sending a command was cancelled when it was in its queue already; it was removed from there.
+    """
 
 
 class Rejected(Core0Error):

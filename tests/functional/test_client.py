@@ -17,10 +17,11 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
 from core0.client.client import Client, NoAnswer, Rejected, ServerError, is_last, output_bytes
+from core0.client.errors import TakenBack
 from core0.errors import ConfigError, Refusal
 from core0.messages import Record, State, encode
 from core0.redis.url import RedisURL
-from tests.daemon import ROOT, Daemon
+from tests.daemon import ROOT, Daemon, eventually
 from tests.functional.shared import GENEROUS, DaemonTestCase, sh
 
 LARGEST = 65536  # bytes of a command that this core0 takes
@@ -97,6 +98,20 @@ class CommandTests(ClientTestCase):
         client = await Client.connect(reactor, f"redis+unix://{self.daemon.socket}")
         async with client:
             self.assertEqual('"pong"', (await client.run("core.ping", timeout=GENEROUS)).data)
+
+    async def test_cancelled_when_pushed(self) -> None:
+        """
+        A command is taken back if sending it is cancelled before the server's reply is read.
+        """
+        client = await self.connect(node="7:7")
+        sending = begun(client.send("core.ping"))
+        with self.daemon.redis() as redis:
+            # the reactor does not run meanwhile
+            eventually(lambda: redis.llen("core:default:7:7"), "it is pushed")
+            sending.cancel()
+            with self.assertRaises(TakenBack):
+                await sending
+            self.assertEqual(0, redis.llen("core:default:7:7"))
 
     async def test_node(self) -> None:
         """
