@@ -83,12 +83,14 @@ async def _settle(session: Awaitable[int], codes: list[int]) -> None:
     """
     from twisted.internet.defer import CancelledError
 
-    from core0.client.errors import NoAnswer
+    from core0.client.errors import NoAnswer, TakenBack
     from core0.client.run import TIMED_OUT
     from core0.errors import Core0Error
 
     try:
         codes.append(await session)
+    except TakenBack as error:
+        tell(str(error))
     except CancelledError:
         pass
     except BrokenPipeError:

@@ -13,7 +13,6 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from core0.client.client import Client, Fields, NoAnswer, Sent
-from core0.client.errors import TakenBack
 from core0.client.live import Live, Screen
 from core0.client.words import ours
 from core0.messages import RESULT_LEVELS, TOO_LARGE, Level, Result, State, encode
@@ -213,11 +212,7 @@ async def run(
     fields = request.fields.copy()
     fields["stream"] = not request.raw
     target = client if target is None else target
-    try:
-        sent = await target.send(request.command, request.arguments, id=request.id, **fields)
-    except TakenBack as error:
-        screen.say(f"corectl: {error}")
-        raise
+    sent = await target.send(request.command, request.arguments, id=request.id, **fields)
     work = _wait(client, sent, request, screen) if request.raw else _follow(clock, client, sent, request, screen)
     waiting = Deferred.fromCoroutine(work)
     killer = Killer(clock, target, screen, sent, waiting.cancel)

@@ -1,6 +1,6 @@
 """
 Whose the name of an abstract socket is, by what the kernel says of all unix sockets of the network namespace
-(``sock_diag``): whoever has a name need not listen there, nor take a connection.
+(``sock_diag``): the process that has a name need not listen there, nor take a connection.
 """
 
 import socket

@@ -100,7 +100,7 @@ class Claim:
 
 def _holder() -> tuple[int, int]:
     """
-    Pid and uid of whoever has the name; a pid of 0 if that is not to be known, root if the user is not.
+    Pid and uid of the process that has the name; a pid of 0 if that is not to be known, root if the user is not.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as other:
         try:

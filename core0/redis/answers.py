@@ -2,7 +2,8 @@
 What was answered lately, kept in memory: a server that takes the place of another one may know nothing of it.
 """
 
-from collections import deque
+from collections import OrderedDict
+from dataclasses import dataclass
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -13,10 +14,27 @@ MOST_BYTES = 32 << 20  # of all of them
 OVERHEAD = 500  # bytes that one takes besides its text
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """
+    An answer as it was written.
+
+    :ivar until: by the clock, when the server forgets it by itself.
+    """
+
+    words: Words
+    until: float
+
+    @property
+    def size(self) -> int:
+        """
+        Bytes that it takes, about.
+        """
+        return OVERHEAD + len(self.words[5])
+
+
 class Answers:
     """
-    Each as it was written, with the time by the clock at which the server forgets it by itself.
-
     :param life: of a result, in seconds; no longer is an answer remembered.
     :ivar highest: the highest number of any that was ever added.
     """
@@ -26,9 +44,7 @@ class Answers:
         self._life = life
         self._most = most
         self._most_bytes = most_bytes
-        # tuples of what is no container: the collector of garbage has nothing to do with them
-        self._by_number: dict[int, tuple[Words, float]] = {}
-        self._line: deque[tuple[int, float]] = deque()  # by age; some are replaced by later ones
+        self._by_number: OrderedDict[int, Answer] = OrderedDict()
         self._by_id: dict[str, int] = {}
         self._size = 0
         self.highest = 0
@@ -43,33 +59,30 @@ class Answers:
         kind, number = words[0], int(words[1])
         if not number or kind.startswith("k"):
             return
-        if number in self._by_number:
-            self._drop(number)
-        if number > self.highest:
-            self.highest = number
-        until = self._clock.seconds() + self._life
-        self._by_number[number] = (words, until)
-        self._line.append((number, until))
-        self._size += OVERHEAD + len(words[5])
+        self._drop(number)
+        self.highest = max(self.highest, number)
+        answer = Answer(words, self._clock.seconds() + self._life)
+        self._by_number[number] = answer
+        self._size += answer.size
         if words[3]:
             self._by_id[words[2]] = number
         self._expire()
 
     def _drop(self, number: int) -> None:
-        words, _ = self._by_number.pop(number)
-        self._size -= OVERHEAD + len(words[5])
-        if self._by_id.get(words[2]) == number:
-            del self._by_id[words[2]]
+        answer = self._by_number.pop(number, None)
+        if answer is None:
+            return
+        self._size -= answer.size
+        if self._by_id.get(answer.words[2]) == number:
+            del self._by_id[answer.words[2]]
 
     def _expire(self) -> None:
         now = self._clock.seconds()
-        while self._line:
-            number, until = self._line[0]
-            if len(self._by_number) <= self._most and self._size <= self._most_bytes and until > now:
+        while self._by_number:
+            number, oldest = next(iter(self._by_number.items()))
+            if len(self._by_number) <= self._most and self._size <= self._most_bytes and oldest.until > now:
                 return
-            self._line.popleft()
-            if self._by_number.get(number, (None, None))[1] == until:
-                self._drop(number)
+            self._drop(number)
 
     def numbers(self) -> set[int]:
         """
@@ -83,7 +96,7 @@ class Answers:
         The answer to an entry, if it is remembered.
         """
         answer = self._by_number.get(number)
-        return None if answer is None else answer[0]
+        return None if answer is None else answer.words
 
     def of_id(self, id: str) -> tuple[Words, int] | None:
         """
@@ -92,9 +105,9 @@ class Answers:
         number = self._by_id.get(id)
         if number is None:
             return None
-        words, until = self._by_number[number]
-        left = int(until - self._clock.seconds())
-        return (words, left) if left > 0 else None
+        answer = self._by_number[number]
+        left = int(answer.until - self._clock.seconds())
+        return (answer.words, left) if left > 0 else None
 
     def ids(self) -> list[str]:
         """

@@ -108,7 +108,7 @@ class ResolverTests(ConnectedTestCase):
 
     def test_removed(self) -> None:
         """
-        A container whose own files somebody has removed is told of once, however often the host's file changes, and
+        A container whose own files were removed is told of once, however often the host's file changes, and
         keeps no other from following.
         """
         self.replace(FIRST)

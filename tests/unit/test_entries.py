@@ -1,5 +1,5 @@
 """
-What the hashes of a node hold, whoever has written there.
+What the hashes of a node hold, also where clients have written there.
 """
 
 from hypothesis import given
