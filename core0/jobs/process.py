@@ -116,15 +116,14 @@ class Processes:
         except CancelledError:
             cut = not protocol.exited.happened
         try:
-            left = ""
+            left: list[tuple[int, str]] = []
             gone = not cut and not tree.populated()
             if not gone:
-                left = "" if cut else await self._left(tree)
-                gone = await self._clear(tree, protocol)
+                gone = await self._clear(tree, protocol, None if cut else left)
             child.drain()
             output.close()
             if left:
-                output.tell(left)
+                output.tell(told(left))
         finally:
             output.release()
             job.detached(child.used)
@@ -157,27 +156,17 @@ class Processes:
         pid, tree = started[0]
         return child, protocol, tree, pid
 
-    async def _left(self, tree: ITree) -> str:
-        """
-        Say what a program that has ended has left running. What ends by itself meanwhile is none of it.
-        """
-        found: list[tuple[int, str]] = []
-        try:
-            await self._in_thread(lambda: found.extend(names(tree.pids())))
-        except (CancelledError, OSError):
-            pass  # it is to be over quickly, or /proc cannot be read: it is ended all the same
-        return told(found)
-
-    async def _clear(self, tree: ITree, protocol: Printing) -> bool:
+    async def _clear(self, tree: ITree, protocol: Printing, left: list[tuple[int, str]] | None) -> bool:
         """
         End what is left: everything if the job was cut, else what the program started and did not wait for.
 
-        A second cancellation cuts the grace short.
+        A second cancellation, or one after the program has ended, cuts the grace short.
 
+        :param left: to be filled with what is left, if that is of interest.
         :returns: whether nothing is left.
         """
         try:
-            await self._in_thread(tree.signal, signal.SIGTERM)
+            await self._in_thread(_terminate, tree, left)
             if await self._emptied(tree, protocol, self._kill_grace):
                 return True
         except (CancelledError, OSError):
@@ -242,6 +231,15 @@ class Processes:
             printed=output.printed_bytes(),
         )
         return without_result(outcome, output.refused) if output.refused else outcome
+
+
+def _terminate(tree: ITree, left: list[tuple[int, str]] | None) -> None:
+    if left is not None:
+        try:
+            left.extend(names(tree.pids()))  # before they are asked to end
+        except OSError:
+            pass  # /proc cannot be read: they are ended all the same
+    tree.signal(signal.SIGTERM)
 
 
 def without_result(outcome: Outcome, reason: str) -> Outcome:

@@ -112,7 +112,8 @@ class TroubleTests(ServedTestCase):
             self.assertEqual("end\n", self.daemon.result(id)["streams"][0])
             eventually(lambda file=file, count=count: lines(file).count("recurs") > count + 1, "the other goes on")
             self.assert_success(self.run_sh("true"))
-            self.assertEqual("KILLED", self.kill(recurring)["state"])
+            self.kill(recurring)
+            eventually(lambda id=recurring: self.daemon.result(id)["state"] == "KILLED", "its last result")
             self.assertEqual(1, lines(file).count("ran"))
 
     def test_came_back_empty(self) -> None:
