@@ -25,7 +25,7 @@ APT += nftables dnsmasq-base
 # and what answers are compared with
 APT_TEST := gcc libc6-dev musl-tools xz-utils zstd systemd
 # on two cores that have nothing else to do
-MINUTES := 8
+MINUTES := 7
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: run test lint docs bench setup clean

@@ -20,7 +20,8 @@ from tests.functional.shared import answer_of, lives, missing, sh
 from tests.functional.test_confinement_shared import REFUSED, ConfinementCase, compiled
 
 PIECE = 1 << 20  # bytes read of a memory at once
-SECRET = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+DIGITS = bytes(b"x"[0] if letter in b"0123456789abcdef" else 0 for letter in range(256))
+SECRET = re.compile(rb"x{64,}")  # of a piece translated by DIGITS: a literal is looked for ten times as fast
 FOUND = "/found"  # where libraries of the image leave a mark when they are loaded
 
 # A dynamic loader of the image: what runs when a program of the host is started in there. It keeps that program open,
@@ -111,7 +112,11 @@ def holds(pid: int, hashes: set[str]) -> set[str]:
     """
     Those of some passwords, known by their hashes, that a process has in memory.
     """
-    words = {word for piece in memory(pid) for word in SECRET.findall(piece)}
+    words = set()
+    for piece in memory(pid):
+        for found in SECRET.finditer(piece.translate(DIGITS)):
+            if len(found[0]) == 64:
+                words.add(piece[found.start() : found.end()])
     return {hashlib.sha256(word).hexdigest() for word in words} & hashes
 
 

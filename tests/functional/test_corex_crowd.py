@@ -7,7 +7,7 @@ from tests.functional.containers import ContainerTestCase, image
 from tests.functional.shared import answer_of, descriptors, kilobytes
 
 AT_ONCE = 50
-IN_ALL, BATCH = 100, 20
+IN_ALL, BATCH = 60, 20
 GROWTH = 5 << 10  # kB
 
 
@@ -71,7 +71,7 @@ class CrowdTests(ContainerTestCase):
 
     def test_in_sequence(self) -> None:
         """
-        A hundred containers come and go, and nothing is left of them, nor does core0 grow with them.
+        Sixty containers come and go, and nothing is left of them, nor does core0 grow with them.
         """
         fds, memory = descriptors(self.daemon.pid), kilobytes(self.daemon.pid, "VmRSS")
         for _ in range(IN_ALL // BATCH):

@@ -24,7 +24,7 @@ from tests.functional.images_shared import plist, sha256
 from tests.web import Page, Web
 
 MIB = 1 << 20
-BOMB = 2048  # MiB that an archive of little more than 2 MB stands for
+BOMB = 512  # MiB that an archive of little more than 2 MB stands for
 ROOM = 64  # MiB that may be written
 
 

@@ -136,7 +136,7 @@ class StoppingTests(RestartTestCase):
         Told a second time to stop, core0 does not wait for the grace to end.
         """
         daemon, file, _ = self.start(PATIENT)
-        id = self.push(daemon, file, "ran", "trap 'echo term' TERM\necho ready\nwhile :; do :; done")
+        id = self.push(daemon, file, "ran", "trap 'echo term' TERM\necho ready\nwhile :; do sleep 0.01; done")
         eventually(lambda: lines(file), "it runs")
         daemon.signal(signal.SIGTERM)
         eventually(lambda: "Received SIGTERM" in daemon.output() or "SIGTERM" in daemon.output(), "it stops")

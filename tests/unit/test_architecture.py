@@ -3,7 +3,7 @@ What holds for the whole of the source text: imports go down only, modules are s
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -60,6 +60,7 @@ ROOMS = (
 OF_CLIENT = {"messages", "errors", "waiting", "config", "redis", "reading", "images", "network", "log_text"}
 OF_REACTOR = {"core0.service", "core0.corex", "core0.client.cli"}
 SYNCHRONOUS, ASYNCHRONOUS = "twisted.trial.unittest.SynchronousTestCase", "twisted.trial.unittest.TestCase"
+LOOKED_AT = (ast.stmt, ast.Call)  # kinds of nodes: the others are many
 SKIPS = {"SkipTest", "skip", "skipIf", "skipUnless", "skipif", "missing"}
 
 
@@ -79,9 +80,9 @@ class Module:
         """
         return self.name.split(".")[1] if "." in self.name else ""
 
-    def tree(self) -> ast.Module:
+    def nodes(self) -> Iterable[ast.AST]:
         """
-        Its text, parsed.
+        All of its text, parsed, of what the tests look at.
         """
         return _parse(self.path)
 
@@ -89,7 +90,7 @@ class Module:
         """
         The full names of all that it imports, wherever.
         """
-        for node in ast.walk(self.tree()):
+        for node in self.nodes():
             if isinstance(node, ast.Import):
                 yield from (alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
@@ -98,8 +99,9 @@ class Module:
 
 
 @cache
-def _parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+def _parse(path: Path) -> Sequence[ast.AST]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, LOOKED_AT)]
 
 
 def modules(folder: Path) -> list[Module]:
@@ -237,7 +239,7 @@ def cases() -> dict[str, Case]:
     found = {}
     for module in modules(TESTS):
         names = {name.rpartition(".")[2]: name for name in module.imports()}
-        for node in ast.walk(module.tree()):
+        for node in module.nodes():
             if isinstance(node, ast.ClassDef):
                 bases = (base.id for base in node.bases if isinstance(base, ast.Name))
                 full = f"{module.name}.{node.name}"
@@ -256,7 +258,7 @@ class TestTests(SynchronousTestCase):
         """
         silent = []
         for module in modules(TESTS):
-            for node in ast.walk(module.tree()):
+            for node in module.nodes():
                 if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
                     text = (ast.get_docstring(node) or "").strip()
                     if not text.endswith("."):
@@ -311,7 +313,7 @@ class TestTests(SynchronousTestCase):
         """
         silent = []
         for module in modules(TESTS):
-            for node in ast.walk(module.tree()):
+            for node in module.nodes():
                 reason = _reason(node)
                 if reason is not None and not _says_something(reason):
                     silent.append(f"{module.name}, line {getattr(node, 'lineno', 0)}")

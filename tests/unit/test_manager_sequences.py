@@ -334,4 +334,4 @@ class SequenceTests(SynchronousTestCase):
         Over any sequence of commands, ends, kills, outages and a stop each job has its result exactly once, bytes are
         counted right, queues are in order, and nobody waits who could run.
         """
-        run_state_machine_as_test(Life, settings=settings(max_examples=200, stateful_step_count=60, deadline=None))
+        run_state_machine_as_test(Life, settings=settings(max_examples=100, stateful_step_count=60, deadline=None))
