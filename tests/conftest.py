@@ -1,7 +1,7 @@
 """
 Keeps tests from the network of this machine: who looks after it is the tests, and these do nothing, or a core0 that was
-there before. And keeps from them what the shell that starts them has decided on signals. What they choose depends on a
-seed that is told at the end; and no example has to be through in some time.
+there before. And keeps from them what the shell that starts them has decided on signals, variables and modes. What they
+choose depends on a seed that is told at the end; and no example has to be through in some time.
 """
 
 import compileall
@@ -16,6 +16,9 @@ import pytest
 
 from core0.network.claim import path
 from tests.daemon import ROOT, SEED
+
+# variables of whoever starts the tests: where things are, and what is asked of the tests
+KEPT = frozenset({"CI", "HOME", "PATH", "TMPDIR", SEED})
 
 hypothesis.settings.register_profile("core0", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("core0")
@@ -71,6 +74,19 @@ def _hold(fd: int, how: int) -> None:
     fcntl.flock(fd, how)
     os.ftruncate(fd, 0)
     os.pwrite(fd, b"the tests, which leave it alone\n", 0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_environment() -> None:
+    """
+    What tests start does not see what the shell of whoever starts them has set: a kind of terminal, a locale, colours,
+    options of Python, of git, of a client of Redis.
+    """
+    for name in set(os.environ) - KEPT:
+        if not name.startswith(("PYTEST_", "COVERAGE_")):
+            del os.environ[name]
+    os.environ |= {"TERM": "xterm", "LANG": "C.UTF-8"}
+    os.umask(0o022)
 
 
 @pytest.fixture(autouse=True, scope="session")

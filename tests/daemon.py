@@ -21,6 +21,7 @@ from redis.retry import Retry
 
 ROOT = Path(__file__).resolve().parent.parent
 STARTED = "takes commands at"
+LAST_PART = 1 << 20  # bytes of a file in which something that was written just now is looked for
 PATIENCE = 60.0  # seconds for what takes milliseconds on an idle machine
 ONCE = Retry(NoBackoff(), 0)  # for a client that shall be refused: the usual one tries again, with pauses
 
@@ -239,6 +240,17 @@ class Daemon:
             client.rpush("core:default", json.dumps(content))
         return id
 
+    def written(self) -> None:
+        """
+        Wait until all that its server has replied to is in its append-only file: until then it may not be killed
+        without a loss. While the disk is busy with what was written before, that takes up to 2 s.
+        """
+        mark = uuid.uuid4().hex
+        with self.redis() as client:
+            client.rpush("result:written", mark)
+        folder = self.state / "redis" / "appendonlydir"
+        eventually(lambda: any(mark.encode() in _end(file) for file in folder.glob("*.incr.aof")), "it is written")
+
     def result(self, id: str, seconds: float = PATIENCE) -> dict[str, Any]:
         """
         Wait for a result, and leave it there.
@@ -262,6 +274,15 @@ class Daemon:
         """
         with self.redis() as client:
             return [json.loads(entry) for entry in client.lrange("core:rejected", 0, -1)]
+
+
+def _end(file: Path) -> bytes:
+    """
+    The last part of a file.
+    """
+    with open(file, "rb") as stream:
+        stream.seek(max(0, os.fstat(stream.fileno()).st_size - LAST_PART))
+        return stream.read()
 
 
 def _emptied(cgroup: Path) -> bool:

@@ -80,7 +80,7 @@ def _reason(error: Exception) -> str:
 @contextmanager
 def _progress() -> "Iterator[Progress]":
     """
-    Shows on a terminal how far it is.
+    Shows on a terminal that can move its cursor how far it is.
     """
     from rich.console import Console
     from rich.progress import (
@@ -92,10 +92,13 @@ def _progress() -> "Iterator[Progress]":
         TransferSpeedColumn,
     )
 
+    console = Console(stderr=True)
+    if not console.is_terminal or console.is_dumb_terminal:  # what is shown there could not be taken back
+        yield lambda files, bytes: None
+        return
     columns: list[Any] = [SpinnerColumn(), TextColumn("{task.fields[files]} files"), DownloadColumn(binary_units=True)]
     columns += [TransferSpeedColumn(), TimeElapsedColumn()]
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+    with Progress(*columns, console=console, transient=True) as shown:
         task = shown.add_task("", total=None, files=0)
         yield lambda files, bytes: shown.update(task, files=files, completed=bytes)
 

@@ -118,7 +118,6 @@ class FullTests(DaemonTestCase):
         daemon.start()
         daemon.crash()
         ids = self.fill(daemon)
-        daemon._end_server()
         daemon.start()
         with daemon.redis() as client:
             # not BRPOPLPUSH: a full server refuses that as well

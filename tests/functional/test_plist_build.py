@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import termios
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -361,14 +361,19 @@ class CorectlTests(BuildTestCase):
     """
 
     def corectl(
-        self, *words: str | Path, before: Sequence[str] = (), **more: Any
+        self,
+        *words: str | Path,
+        before: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        **more: Any,
     ) -> "subprocess.CompletedProcess[str]":
         """
         Run it to its end; neither it nor anything else needs a core0.
 
         :param before: words before the command line.
+        :param environment: variables besides, or in the place of, those of the tests.
         """
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "CORE0_URL": "/nowhere"}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "CORE0_URL": "/nowhere", **(environment or {})}
         command = [*before, *CORECTL, "plist", "build", *map(str, words)]
         more = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more}
         return subprocess.run(command, env=environment, text=True, timeout=PATIENCE, cwd=self.folder, **more)
@@ -430,14 +435,13 @@ class CorectlTests(BuildTestCase):
             (1, "corectl: cannot read 'source/secret': Permission denied\n"), (done.returncode, done.stderr)
         )
 
-    def test_terminal(self) -> None:
+    def shown(self, kind: str) -> bytes:
         """
-        On a terminal it shows how far it is, and leaves nothing of that there.
+        What it shows on a terminal of this kind (``TERM``).
         """
-        self.fill()
         terminal, end = pty.openpty()
         self.addCleanup(os.close, terminal)
-        done = self.corectl("source", "-o", "x.plist", stderr=end)
+        done = self.corectl("source", "-o", "x.plist", stderr=end, environment={"TERM": kind})
         os.close(end)
         self.assertEqual(0, done.returncode)
         said = b""
@@ -446,7 +450,22 @@ class CorectlTests(BuildTestCase):
                 said += piece
         except OSError:
             pass  # nobody has the other end any more
-        self.assertIn(b"files", said)
+        return said
+
+    def test_terminal(self) -> None:
+        """
+        On a terminal it shows how far it is, and leaves nothing of that there.
+        """
+        self.fill()
+        self.assertIn(b"files", self.shown("xterm"))
+
+    def test_dumb_terminal(self) -> None:
+        """
+        On a terminal where nothing could be taken back it shows nothing.
+        """
+        self.fill()
+        for kind in ("dumb", "unknown"):
+            self.assertEqual(b"", self.shown(kind))
 
     def waits(self, pid: int, pipe: int) -> bool:
         """

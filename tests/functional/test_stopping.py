@@ -104,8 +104,8 @@ class StoppingTests(RestartTestCase):
         """
         daemon, file, _ = self.start()
         recurring = self.push(daemon, file, "recurring", recurring_period=1000)
-        retrying = self.push(daemon, file, "retrying", f"test $(grep -c retrying '{file}') -ge 2", max_restart=1)
         before = daemon.result(recurring)
+        retrying = self.push(daemon, file, "retrying", f"test $(grep -c retrying '{file}') -ge 2", max_restart=1)
         until(daemon, recurring, "sleeping")
         until(daemon, retrying, "retrying")
         daemon.stop()
