@@ -74,7 +74,7 @@ async def _log_in(connection: Connection, url: RedisURL) -> None:
     told: dict[str, str] = {}
     for (good, reply), words in zip(await DeferredList(replies, consumeErrors=True), questions, strict=True):
         if good and words[0] == "INFO":
-            told |= fields(reply)
+            told |= fields(reply) if isinstance(reply, bytes) else {}
         elif not good and (words[0] != "INFO" or not reply.check(ReplyError)):
             if reply.check(ReplyError):
                 raise ReplyError(why_refused(url, str(reply.value))) from reply.value

@@ -14,6 +14,7 @@ from core0.waiting import Occurrence, within
 
 SENTINEL_TIMEOUT = 3.0  # seconds
 SAME_TIME = 1.0  # seconds that all have, unless more than half of them agree before
+LONGEST = 100  # characters of an answer that are told
 
 Address = tuple[str, int]
 
@@ -106,7 +107,11 @@ async def _ask(reactor: Any, host: Address, master: str) -> Address:
         connection.close()
     if not found:
         raise WrongServer(f"the Sentinel at {_shown(host)} knows no master named {master!r}")
-    return found[0].decode(), int(found[1])
+    try:
+        name, port = found
+        return name.decode(), int(port)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise WrongServer(f"{_shown(host)} is no Sentinel: it answers {repr(found)[:LONGEST]}") from error
 
 
 def _refused(host: Address, error: str) -> str:
