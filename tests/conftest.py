@@ -17,7 +17,7 @@ import pytest
 from core0.network.claim import path
 from tests.daemon import ROOT, SEED
 
-# variables of whoever starts the tests: where things are, and what is asked of the tests
+# environment variables that tests and the processes they start inherit
 KEPT = frozenset({"CI", "HOME", "PATH", "TMPDIR", SEED})
 
 hypothesis.settings.register_profile("core0", deadline=None, print_blob=True)
@@ -79,8 +79,8 @@ def _hold(fd: int, how: int) -> None:
 @pytest.fixture(autouse=True, scope="session")
 def own_environment() -> None:
     """
-    What tests start does not see what the shell of whoever starts them has set: a kind of terminal, a locale, colours,
-    options of Python, of git, of a client of Redis.
+    Tests and the processes they start have a fixed environment and umask: TERM, locale, colours and the options of
+    Python, git and Redis clients that the calling shell has set do not reach them.
     """
     for name in set(os.environ) - KEPT:
         if not name.startswith(("PYTEST_", "COVERAGE_")):

@@ -21,7 +21,7 @@ from redis.retry import Retry
 
 ROOT = Path(__file__).resolve().parent.parent
 STARTED = "takes commands at"
-LAST_PART = 1 << 20  # bytes of a file in which something that was written just now is looked for
+TAIL_BYTES = 1 << 20  # of an append-only file, searched for what was written last
 PATIENCE = 60.0  # seconds for what takes milliseconds on an idle machine
 ONCE = Retry(NoBackoff(), 0)  # for a client that shall be refused: the usual one tries again, with pauses
 
@@ -240,16 +240,16 @@ class Daemon:
             client.rpush("core:default", json.dumps(content))
         return id
 
-    def written(self) -> None:
+    def wait_until_written(self) -> None:
         """
-        Wait until all that its server has replied to is in its append-only file: until then it may not be killed
-        without a loss. While the disk is busy with what was written before, that takes up to 2 s.
+        Wait until everything the server has replied to is in its append-only file. While an fsync is in progress the
+        server postpones writes by up to 2 s, and loses them if it is killed.
         """
         mark = uuid.uuid4().hex
         with self.redis() as client:
             client.rpush("result:written", mark)
         folder = self.state / "redis" / "appendonlydir"
-        eventually(lambda: any(mark.encode() in _end(file) for file in folder.glob("*.incr.aof")), "it is written")
+        eventually(lambda: any(mark.encode() in _tail(file) for file in folder.glob("*.incr.aof")), "it is written")
 
     def result(self, id: str, seconds: float = PATIENCE) -> dict[str, Any]:
         """
@@ -276,12 +276,12 @@ class Daemon:
             return [json.loads(entry) for entry in client.lrange("core:rejected", 0, -1)]
 
 
-def _end(file: Path) -> bytes:
+def _tail(file: Path) -> bytes:
     """
     The last part of a file.
     """
     with open(file, "rb") as stream:
-        stream.seek(max(0, os.fstat(stream.fileno()).st_size - LAST_PART))
+        stream.seek(max(0, os.fstat(stream.fileno()).st_size - TAIL_BYTES))
         return stream.read()
 
 

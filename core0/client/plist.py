@@ -80,7 +80,7 @@ def _reason(error: Exception) -> str:
 @contextmanager
 def _progress() -> "Iterator[Progress]":
     """
-    Shows on a terminal that can move its cursor how far it is.
+    Show a progress bar, on terminals that can erase it.
     """
     from rich.console import Console
     from rich.progress import (
@@ -93,7 +93,7 @@ def _progress() -> "Iterator[Progress]":
     )
 
     console = Console(stderr=True)
-    if not console.is_terminal or console.is_dumb_terminal:  # what is shown there could not be taken back
+    if not console.is_terminal or console.is_dumb_terminal:  # it could not erase the progress bar
         yield lambda files, bytes: None
         return
     columns: list[Any] = [SpinnerColumn(), TextColumn("{task.fields[files]} files"), DownloadColumn(binary_units=True)]

@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 
+from core0.messages import shown
 from core0.redis.connection import Connection, Lost, Once, RedisError, endpoint
 from core0.redis.url import RedisURL
 from core0.redis.why import WrongServer, why_lost
@@ -14,7 +15,6 @@ from core0.waiting import Occurrence, within
 
 SENTINEL_TIMEOUT = 3.0  # seconds
 SAME_TIME = 1.0  # seconds that all have, unless more than half of them agree before
-LONGEST = 100  # characters of an answer that are told
 
 Address = tuple[str, int]
 
@@ -111,7 +111,9 @@ async def _ask(reactor: Any, host: Address, master: str) -> Address:
         name, port = found
         return name.decode(), int(port)
     except (AttributeError, TypeError, ValueError) as error:
-        raise WrongServer(f"{_shown(host)} is no Sentinel: it answers {repr(found)[:LONGEST]}") from error
+        raise WrongServer(
+            f"{_shown(host)} is not a Sentinel: expected the address of a master, got {shown(repr(found))}"
+        ) from error
 
 
 def _refused(host: Address, error: str) -> str:

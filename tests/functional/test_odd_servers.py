@@ -1,6 +1,8 @@
 """
-Servers that speak the protocol of Redis, and answer what no Redis and no Sentinel does.
+Servers that speak the Redis protocol, and give replies that neither Redis nor Sentinel gives.
 """
+
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.protocol import Factory, Protocol
@@ -9,7 +11,6 @@ from twisted.trial.unittest import TestCase
 from core0.redis.connect import connect
 from core0.redis.connection import RedisError
 from core0.redis.url import RedisURL
-from tests.valkey import free_port
 
 ODD = (
     b"+PONG\r\n",
@@ -43,10 +44,9 @@ class OddServerTests(TestCase):
 
         factory = Factory.forProtocol(Answering)
         factory.noisy = False
-        port = free_port()
-        listening = reactor.listenTCP(port, factory, interface="127.0.0.1")  # type: ignore[arg-type]
+        listening: Any = reactor.listenTCP(0, factory, interface="127.0.0.1")  # type: ignore[arg-type]
         self.addCleanup(listening.stopListening)
-        return "127.0.0.1", port
+        return "127.0.0.1", listening.getHost().port
 
     async def refused(self, url: RedisURL) -> str:
         """
@@ -61,15 +61,18 @@ class OddServerTests(TestCase):
 
     async def test_sentinel(self) -> None:
         """
-        What is no address is told as the answer of no Sentinel, and nobody waits any longer for it.
+        An answer that is not the address of a master is reported at once: the server is not a Sentinel.
         """
         for answer in ODD:
             place = self.listen(answer)
-            self.assertIn("is no Sentinel: it answers", await self.refused(RedisURL(hosts=(place,), master="m")))
+            self.assertIn(
+                "is not a Sentinel: expected the address of a master",
+                await self.refused(RedisURL(hosts=(place,), master="m")),
+            )
 
     async def test_silent_about_itself(self) -> None:
         """
-        A server that tells nothing of itself is taken for what the URL says.
+        A server whose INFO is not text is accepted for what the URL says.
         """
         for answer in (b"+PONG\r\n", b":7\r\n", b"*1\r\n:7\r\n"):
             self.assertEqual("", await self.refused(RedisURL(hosts=(self.listen(answer),))))

@@ -461,7 +461,7 @@ class CorectlTests(BuildTestCase):
 
     def test_dumb_terminal(self) -> None:
         """
-        On a terminal where nothing could be taken back it shows nothing.
+        On a terminal that cannot move its cursor it shows no progress.
         """
         self.fill()
         for kind in ("dumb", "unknown"):

@@ -303,7 +303,7 @@ class LeftServerTests(SynchronousTestCase):
             ids = [daemon.push("core.system", {"name": "sleep", "args": ["0.1"]}) for _ in range(5)]
             daemon.result(ids[0])
             daemon.crash()
-            daemon.written()
+            daemon.wait_until_written()
             os.kill(self.server(daemon), 9)
             daemon.start()
             states = [daemon.result(id)["state"] for id in ids]

@@ -244,7 +244,7 @@ class DeathTests(DaemonTestCase):
         ids = []
         for number in range(3):
             ids += [self.push_sh(f"echo {number}-{place} >> {file}") for place in range(20)]
-            self.daemon.written()
+            self.daemon.wait_until_written()
             self.end_server(signal.SIGKILL)
         for id in ids:
             self.assert_success(self.daemon.result(id))
